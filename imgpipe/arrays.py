@@ -1,0 +1,71 @@
+"""Arrays on disk that are written and read in blocks, whatever their size."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from imgpipe.files import replacing
+
+SUBSETS = ("train", "val", "test")
+BLOCK_BYTES = 64 << 20
+
+
+def blocks(count: int, bytes_each: int, block_bytes: int = BLOCK_BYTES) -> Iterator[slice]:
+    """Cut `count` items into slices of at most `block_bytes` (but one item at the least)."""
+    size = max(1, block_bytes // max(1, bytes_each))
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))
+
+
+def write_array(path: Path, shape: tuple, dtype: type, parts: Iterable[np.ndarray]) -> None:
+    """Write a .npy file part by part.
+
+    Each part goes through a memory map of its own, closed before the next: pages that were
+    written do not pile up in this process's memory. The file appears under its name only once
+    it is complete.
+
+    Args:
+        path: the .npy file.
+        shape: of the whole array.
+        dtype: of the whole array.
+        parts: arrays that follow one another along the first axis.
+
+    Raises:
+        ValueError: the parts do not add up to `shape`.
+    """
+    with replacing(path) as temporary:
+        np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
+        start = 0
+        for part in parts:
+            if part.shape[1:] != shape[1:] or start + len(part) > shape[0]:
+                raise ValueError(f"{path}: a part of shape {part.shape} at {start} exceeds {shape}")
+            if len(part):
+                array = np.lib.format.open_memmap(temporary, mode="r+")
+                array[start : start + len(part)] = part
+                array.flush()
+                del array
+            start += len(part)
+        if start != shape[0]:
+            raise ValueError(f"{path}: {start} rows were written where {shape[0]} were announced")
+
+
+def open_array(path: Path) -> np.ndarray:
+    """Open a .npy file as a read-only memory map; refuse pickled objects.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not a .npy file, or it is truncated.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: not found; dvc repro makes it")
+    if 0 in (shape := _shape(path)):  # nothing to map
+        return np.empty(shape, np.load(path, allow_pickle=False).dtype)
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _shape(path: Path) -> tuple:
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        read = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
+        return read(file)[0]

@@ -1,0 +1,217 @@
+"""Frozen VGG networks: building one, and turning images into features with it."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from imgpipe.downloads import download
+from imgpipe.files import sha256_of_file
+from imgpipe.params import Backbone
+
+# MD5 sums of the files that keras.applications names, as pinned there.
+IMAGENET_FILES = {
+    "vgg16": (
+        "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
+        "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        "md5:6d6bbae143d832006294945121d1f1fc",
+    ),
+    "vgg19": (
+        "https://storage.googleapis.com/tensorflow/keras-applications/vgg19/"
+        "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        "md5:253f8cb515780f3b799900260a226db6",
+    ),
+}
+# Mean of ImageNet's training images in blue, green, red. Source: Simonyan & Zisserman 2015,
+# section 2.1, with the values of the published Caffe models.
+IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
+RANDOM_WEIGHTS_SEED = 0  # weights: null does not follow `seed`, so that a new seed reuses features
+_LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
+
+
+def resolve_precision(precision: str) -> str:
+    """Turn "auto" into what this machine computes fast: "bfloat16" or "float32"."""
+    if precision != "auto":
+        return precision
+    if tf.config.list_physical_devices("GPU"):
+        details = tf.config.experimental.get_device_details(
+            tf.config.list_physical_devices("GPU")[0]
+        )
+        return "bfloat16" if details.get("compute_capability", (0, 0)) >= (8, 0) else "float32"
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = cpuinfo.read_text().split() if cpuinfo.is_file() else []
+    return "bfloat16" if {"avx512_bf16", "amx_bf16"} & set(flags) else "float32"
+
+
+def build_backbone(settings: Backbone, channels: int, weights: Path | None = None) -> keras.Model:
+    """Build the network from stored images to features.
+
+    Resizing, grey to RGB, scaling and pooling are part of the graph: whoever holds the model
+    feeds it uint8 images of the dataset's size and cannot scale them twice.
+
+    Args:
+        settings: the backbone block; `precision` resolved, not "auto".
+        channels: 1 or 3, of the stored images.
+        weights: a weights file for the whole network without its top; None for random weights,
+            the same ones each time.
+
+    Returns:
+        A frozen keras.Model from uint8 (n, height, width, channels), any height and width, to
+        float32 (n, feature_dim).
+
+    Raises:
+        ValueError: the network has no such layer, the images are too small for it, or the
+            weights file does not fit.
+    """
+    with _dtype_policy(settings.precision):
+        network = _build_network(settings)
+        if weights is not None:
+            _load_weights(network, weights)
+        images = keras.Input((None, None, channels), dtype="uint8", name="images")
+        x = keras.layers.Resizing(*settings.image_size, antialias=True, dtype="float32")(images)
+        if channels == 1:
+            x = keras.layers.Concatenate(name="grey_to_rgb", dtype="float32")([x, x, x])
+        x = _scale(x, settings.scaling)
+        for layer in network.layers[1:]:
+            x = layer(x)
+            if layer.name == settings.layer:
+                break
+        pool = {
+            "flatten": keras.layers.Flatten,
+            "max": keras.layers.GlobalMaxPooling2D,
+            "avg": keras.layers.GlobalAveragePooling2D,
+        }[settings.pooling]
+        x = pool(dtype="float32", name="features")(x)
+        backbone = keras.Model(images, x, name=settings.network)
+    backbone.trainable = False
+    return backbone
+
+
+def extract_features(
+    backbone: keras.Model, parts: Iterable[np.ndarray], batch_size: int
+) -> Iterator[np.ndarray]:
+    """Turn images into features, one part at a time.
+
+    Args:
+        backbone: as build_backbone makes it.
+        parts: arrays uint8 (n, height, width, channels); left unchanged.
+        batch_size: images in one pass through the network.
+
+    Yields:
+        float16 (n, feature_dim) for each part; values beyond float16's range become its largest.
+    """
+    compute = tf.function(backbone, reduce_retracing=True)
+    for images in parts:
+        features = np.empty((len(images), backbone.output_shape[1]), np.float16)
+        for start in range(0, len(images), batch_size):
+            values = compute(tf.constant(images[start : start + batch_size]), training=False)
+            features[start : start + batch_size] = np.clip(
+                values, -_LARGEST_FLOAT16, _LARGEST_FLOAT16
+            )
+        yield features
+
+
+def choose_batch_size(image_size: list[int]) -> int:
+    """Choose a batch that keeps a VGG's largest maps (64 channels) near 100 MB in float32."""
+    height, width = image_size
+    return max(1, min(256, 100_000_000 // (height * width * 64 * 4)))
+
+
+def _scale(x, scaling: str):
+    if scaling == "unit":
+        return keras.layers.Rescaling(1 / 255, dtype="float32", name="unit")(x)
+    return keras.layers.Normalization(
+        mean=IMAGENET_MEAN_BGR, variance=(1.0, 1.0, 1.0), dtype="float32", name="imagenet"
+    )(x[..., ::-1])
+
+
+def _build_network(settings: Backbone) -> keras.Model:
+    build = {"vgg16": keras.applications.VGG16, "vgg19": keras.applications.VGG19}
+    keras.utils.set_random_seed(RANDOM_WEIGHTS_SEED)
+    shape = (*settings.image_size, 3)
+    try:
+        network = build[settings.network](weights=None, include_top=False, input_shape=shape)
+    except ValueError as error:
+        raise ValueError(
+            f"params.yaml: backbone.image_size={settings.image_size}: {error}"
+        ) from None
+    names = [layer.name for layer in network.layers[1:]]
+    if settings.layer not in names:
+        raise ValueError(
+            f"params.yaml: backbone.layer={settings.layer} is not in {settings.network}; "
+            f"known: {', '.join(names)}"
+        )
+    return network
+
+
+def _load_weights(network: keras.Model, path: Path) -> None:
+    try:
+        network.load_weights(path)
+    except (ValueError, OSError, KeyError) as error:
+        raise ValueError(
+            f"{path}: does not hold the weights of {network.name} without its top "
+            f"({str(error).splitlines()[0]}); give a file made for that network"
+        ) from None
+
+
+def find_weights(settings: Backbone) -> Path | None:
+    """Return the weights file that a backbone block means, downloaded if need be, and checked.
+
+    Returns:
+        A path; None for `weights: null`.
+
+    Raises:
+        FileNotFoundError: the named file does not exist.
+        ValueError: its SHA-256 sum is not weights_sha256.
+        OSError: the ImageNet weights cannot be downloaded.
+    """
+    if settings.weights is None:
+        return None
+    if settings.weights == "imagenet":
+        return _download_imagenet(settings.network)
+    path = Path(settings.weights)
+    _check_weights_file(path, settings.weights_sha256)
+    return path
+
+
+def _check_weights_file(path: Path, sha256: str) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no such file; backbone.weights in params.yaml names it (imagenet downloads "
+            "the published weights)"
+        )
+    found = sha256_of_file(path)
+    if found != sha256:
+        raise ValueError(
+            f"{path}: has the SHA-256 sum {found}, but backbone.weights_sha256 in params.yaml is "
+            f"{sha256}; put the meant file back, or set the new sum to compute features anew"
+        )
+
+
+def _download_imagenet(network: str) -> Path:
+    url, md5 = IMAGENET_FILES[network]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "imgpipe"
+    try:
+        return download(url, cache / url.rpartition("/")[2], md5)
+    except (OSError, ValueError) as error:
+        raise OSError(
+            f"the ImageNet weights of {network} cannot be downloaded from {url} ({error}); give a "
+            "copy of your own: set backbone.weights to its path in params.yaml and "
+            "backbone.weights_sha256 to its SHA-256 sum"
+        ) from None
+
+
+@contextmanager
+def _dtype_policy(precision: str) -> Iterator[None]:
+    """Build layers that compute in `precision` and keep their weights in float32."""
+    before = keras.config.dtype_policy()
+    policy = precision if precision == "float32" else f"mixed_{precision}"
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)

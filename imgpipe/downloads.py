@@ -1,0 +1,214 @@
+"""Getting a dataset's files from the first source that has them, with every byte checked.
+
+A source is tried whole: its files are copied or downloaded into a private folder, uncompressed,
+and compared with the pinned sums; only a complete, correct set leaves this module.
+"""
+
+import gzip
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from urllib.parse import urljoin
+
+from tqdm import tqdm
+
+from imgpipe.stage import progress_bar
+
+CONNECT_SECONDS = 5  # an address that does not answer by then is given up
+READ_SECONDS = 30
+_BLOCK = 1 << 20
+
+
+def fetch_files(sources: Iterable, sums: dict[str, str], folder: Path) -> str:
+    """Fill `folder` with the files named in `sums`, from the first source that has them all.
+
+    Args:
+        sources: where to look, in order: a local path (folder, or list of files), or a mapping
+            with one of the keys folder, url (a base address) and debian_package. The files may
+            be gzipped there (`<name>.gz`).
+        sums: file name to SHA-256 sum of its uncompressed bytes.
+        folder: an existing empty folder.
+
+    Returns:
+        The source that answered, in words.
+
+    Raises:
+        ValueError: no source had all files with the pinned sums; the message lists each source
+            with its reason, and how to give a local copy.
+    """
+    reasons = []
+    for source in sources:
+        name, get = _getter(source)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch.") as scratch:
+            try:
+                found = get(list(sums), Path(scratch))
+                for file_name, path in found.items():
+                    _copy_checked(path, Path(scratch) / f"{file_name}.checked", sums[file_name])
+            except (OSError, ValueError, EOFError, subprocess.SubprocessError) as error:
+                reasons.append(f"{name}: {_one_line(error)}")
+                tqdm.write(f"fetch: {reasons[-1]}")
+                continue
+            for file_name in found:
+                (Path(scratch) / f"{file_name}.checked").replace(folder / file_name)
+            return name
+    raise ValueError(
+        "no source has the dataset's files.\n"
+        + "".join(f"  {reason}\n" for reason in reasons)
+        + f"To use a copy of your own, put {', '.join(sums)} (gzipped or not) into a folder and "
+        "name it: dvc repro after setting source in the dataset's block of params.yaml, or "
+        "dvc exp run -S datasets.<name>.source=/path/to/folder"
+    )
+
+
+def download(url: str, path: Path, known_hash: str | None = None) -> Path:
+    """Download `url` to `path` with a progress bar.
+
+    Args:
+        url: an https address.
+        path: where the file goes; it appears there only when complete.
+        known_hash: `sha256:…` or `md5:…` to check, or None.
+
+    Returns:
+        `path`.
+
+    Raises:
+        OSError: the address does not answer, or answers with an error.
+        ValueError: the bytes do not have the hash.
+    """
+    import pooch  # with requests a fifth of a second, which stages that download nothing save
+
+    pooch.get_logger().setLevel(logging.ERROR)
+    downloader = pooch.HTTPDownloader(
+        progressbar=progress_bar(unit="B", unit_scale=True, desc=path.name),
+        timeout=(CONNECT_SECONDS, READ_SECONDS),
+    )
+    pooch.retrieve(url, known_hash, fname=path.name, path=path.parent, downloader=downloader)
+    return path
+
+
+def _getter(source) -> tuple[str, Callable[[list[str], Path], dict[str, Path]]]:
+    """Return a source's name in words, and its function (names, scratch) -> found paths."""
+    if isinstance(source, list):
+        return f"source {', '.join(source)}", lambda names, _: _find(names, map(Path, source))
+    if isinstance(source, str):
+        return f"source {source}", lambda names, _: _find_in_folder(names, Path(source))
+    if source.folder:
+        folder = Path(source.folder)
+        return f"folder {folder}", lambda names, _: _find_in_folder(names, folder)
+    if source.url:
+        return source.url, lambda names, scratch: _download_all(names, source.url, scratch)
+    package = source.debian_package
+    return (
+        f"Debian package {package}",
+        lambda names, scratch: _download_debian_package(names, package, scratch),
+    )
+
+
+def _find_in_folder(names: list[str], folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise FileNotFoundError("no such folder")
+    return _find(names, folder.iterdir())
+
+
+def _find(names: list[str], paths: Iterable[Path]) -> dict[str, Path]:
+    """Match names to paths of that name, gzipped or not."""
+    by_name = {path.name: path for path in paths}
+    found = {n: by_name.get(n, by_name.get(f"{n}.gz")) for n in names}
+    if missing := [name for name, path in found.items() if path is None]:
+        raise FileNotFoundError(f"{', '.join(missing)} not there (nor as .gz)")
+    return found
+
+
+def _download_all(names: list[str], url: str, scratch: Path) -> dict[str, Path]:
+    base = url if url.endswith("/") else f"{url}/"
+    return {n: download(urljoin(base, f"{n}.gz"), scratch / f"{n}.gz") for n in names}
+
+
+def _download_debian_package(names: list[str], package: str, scratch: Path) -> dict[str, Path]:
+    """Download and unpack a Debian package with apt, without root.
+
+    apt gets folders of its own for its lists, cache and state, so that the system's package
+    state is neither needed up to date nor touched; the machine's own sources, proxies and keys
+    stay in force.
+    """
+    if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
+        raise FileNotFoundError("apt-get or dpkg-deb not found; this is not Debian or Ubuntu")
+    scratch = scratch.resolve()  # apt reads relative paths from the root
+    state, cache = scratch / "state", scratch / "cache"
+    (state / "lists" / "partial").mkdir(parents=True)
+    (cache / "archives" / "partial").mkdir(parents=True)
+    (state / "status").touch()
+    options = {
+        "Dir::State": state,
+        "Dir::State::status": state / "status",
+        "Dir::Cache": cache,
+        "Acquire::Retries": 0,
+        "Acquire::http::Timeout": CONNECT_SECONDS,
+        "Acquire::https::Timeout": CONNECT_SECONDS,
+        "Acquire::Languages": "none",
+        # As root, apt would hand the download to a user that may not write here.
+        "APT::Sandbox::User": "root" if os.geteuid() == 0 else "",
+        "APT::Update::Error-Mode": "any",
+    }
+    settings = [f"-o{key}={value}" for key, value in options.items()]
+    _apt(["update", *settings], scratch, "package lists")
+    _apt(["download", *settings, package], scratch, package)
+    (archive,) = scratch.glob("*.deb")
+    subprocess.run(["dpkg-deb", "-x", archive, scratch / "unpacked"], check=True)
+    return _find(names, (p for p in (scratch / "unpacked").rglob("*") if p.is_file()))
+
+
+def _apt(arguments: list[str], folder: Path, what: str) -> None:
+    """Run apt-get in `folder`, with a progress bar from its status lines."""
+    reader, writer = os.pipe()
+    log = folder / "apt.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ["apt-get", "-q", f"-oAPT::Status-Fd={writer}", *arguments],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            pass_fds=[writer],
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    os.close(writer)
+    with os.fdopen(reader) as lines, progress_bar(total=100, unit="%", desc=what) as bar:
+        for line in lines:  # dlstatus:<item>:<percent>:<words>
+            fields = line.split(":", 3)
+            if fields[0] == "dlstatus":
+                bar.update(max(0, float(fields[2]) - bar.n))
+    if process.wait() != 0:
+        text = log.read_text(errors="replace").splitlines()
+        errors = [line for line in text if line.startswith("E:")]
+        raise OSError(f"apt-get {arguments[0]}: {(errors or text or ['failed'])[0]}")
+
+
+def _copy_checked(source: Path, target: Path, expected: str) -> None:
+    """Copy a file, gunzipped where its name ends in .gz, if its bytes have the pinned sum."""
+    digest = hashlib.sha256()
+    open_source = gzip.open if source.suffix == ".gz" else open
+    with open_source(source, "rb") as reader, target.open("wb") as writer:
+        while block := reader.read(_BLOCK):
+            digest.update(block)
+            writer.write(block)
+    if digest.hexdigest() != expected:
+        raise ValueError(
+            f"{source.name} has the SHA-256 sum {digest.hexdigest()} (uncompressed) where "
+            f"{expected} is pinned; the file is damaged or another version"
+        )
+
+
+def _one_line(error: BaseException) -> str:
+    """Word an error in one line; connection errors by their innermost cause."""
+    while getattr(error, "args", None) and isinstance(error.args[0], BaseException):
+        error = error.args[0]
+    if reason := getattr(error, "reason", None):
+        error = reason
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text[:300]

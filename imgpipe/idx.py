@@ -1,0 +1,42 @@
+"""The IDX format of MNIST and its kin: a header, then one array of unsigned bytes."""
+
+from pathlib import Path
+
+import numpy as np
+
+_UNSIGNED_BYTE = 0x08
+
+
+def open_idx(path: Path) -> np.ndarray:
+    """Open an IDX file of unsigned bytes as a read-only memory map.
+
+    Args:
+        path: an uncompressed IDX file.
+
+    Returns:
+        uint8, in the shape that the header states.
+
+    Raises:
+        ValueError: not an IDX file of unsigned bytes, or its length is not what its header says.
+
+    Source: format description on the MNIST page, Y. LeCun, C. Cortes, C. Burges.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        magic = file.read(4)
+        if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] != _UNSIGNED_BYTE or not magic[3]:
+            raise ValueError(f"{path}: is not an IDX file of unsigned bytes; fetch it again")
+        header = file.read(4 * magic[3])
+    if len(header) < 4 * magic[3]:
+        raise ValueError(f"{path}: ends within its IDX header; fetch it again")
+    shape = tuple(int(n) for n in np.frombuffer(header, dtype=">u4"))
+    offset = 4 + len(header)
+    expected = offset + int(np.prod(shape, dtype=object))
+    if size != expected:
+        raise ValueError(
+            f"{path}: has {size} bytes where its IDX header {shape} asks for {expected}; "
+            "fetch it again"
+        )
+    if expected == offset:
+        raise ValueError(f"{path}: holds nothing, its IDX header says {shape}; fetch it again")
+    return np.memmap(path, dtype=np.uint8, mode="r", offset=offset, shape=shape)

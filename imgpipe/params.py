@@ -1,0 +1,329 @@
+"""Reading and checking params.yaml, before any stage does any work."""
+
+import difflib
+import inspect
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from imgpipe.files import sha256_of_file
+
+PARAMS_FILE = "params.yaml"
+
+
+def _rule(holds, rule: str) -> AfterValidator:
+    """Make a validator that fails with `rule`, written to follow `key=value` in a message."""
+
+    def check(value):
+        if not holds(value):
+            raise PydanticCustomError("rule", "{rule}", {"rule": rule})
+        return value
+
+    return AfterValidator(check)
+
+
+# The vocabulary of types: for the blocks below, and for the options of an architecture.
+Share = Annotated[float, _rule(lambda x: 0 <= x < 1, "must lie in [0, 1)")]
+Positive = Annotated[float, _rule(lambda x: 0 < x < float("inf"), "must be greater than 0")]
+NonNegative = Annotated[float, _rule(lambda x: 0 <= x < float("inf"), "must be 0 or greater")]
+Count = Annotated[int, _rule(lambda n: n >= 1, "must be 1 or greater")]
+CountOrZero = Annotated[int, _rule(lambda n: n >= 0, "must be 0 or greater")]
+Seed = Annotated[int, _rule(lambda n: 0 <= n < 2**32, "must lie in [0, 2**32)")]
+ImageSize = Annotated[
+    list[Count], _rule(lambda size: len(size) == 2, "must be [height, width] in pixels")
+]
+Sha256 = Annotated[
+    str,
+    _rule(lambda h: re.fullmatch("[0-9a-f]{64}", h), "must be a SHA-256 sum: 64 digits 0-9a-f"),
+]
+
+
+def _shares(count: int):
+    """Make the type of `count` shares, given as a list or as one number for all."""
+
+    def check(value):
+        values = value if isinstance(value, list) else [value] * count
+        for share in values:
+            if isinstance(share, bool) or not isinstance(share, int | float):
+                raise PydanticCustomError("rule", "must be a number")
+            if not 0 <= share < 1:
+                raise PydanticCustomError("rule", "must lie in [0, 1)")
+        if len(values) != count:
+            raise PydanticCustomError("rule", f"must be one number or a list of {count}")
+        return values
+
+    return Annotated[Any, AfterValidator(check)]
+
+
+TwoShares = _shares(2)
+ThreeShares = _shares(3)
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+
+
+class PublicSource(_Block):
+    """One place to look for a dataset's files: exactly one of the keys."""
+
+    folder: str | None = None
+    url: Annotated[
+        str | None,
+        _rule(lambda u: u is None or u.startswith("https://"), "must begin with https://"),
+    ] = None
+    debian_package: str | None = None
+
+
+class Split(_Block):
+    """How the training part is cut into train and val."""
+
+    val_fraction: Annotated[Share, _rule(lambda x: x > 0, "must be greater than 0")]
+
+
+class Dataset(_Block):
+    """One block under datasets: what the images are and where they come from."""
+
+    format: Literal["idx"]
+    source: str | list[str] | None
+    public_sources: list[PublicSource]
+    files: dict[str, Sha256]
+    class_names: Annotated[
+        list[str],
+        _rule(
+            lambda names: 2 <= len(set(names)) == len(names), "must be 2 or more names, each once"
+        ),
+    ]
+    image_size: ImageSize
+    channels: Literal[1, 3]
+    split: Split
+
+
+class Backbone(_Block):
+    """A frozen VGG network: which part of it turns images into features, and how."""
+
+    network: Literal["vgg16", "vgg19"]
+    weights: str | None
+    weights_sha256: Sha256 | None
+    layer: str
+    pooling: Literal["flatten", "max", "avg"]
+    image_size: ImageSize
+    scaling: Literal["imagenet", "unit"]
+    precision: Literal["auto", "float32", "bfloat16", "float16"]
+
+
+class Augmentation(_Block):
+    """Ranges of the random transforms; each image draws uniformly between minus and plus."""
+
+    rotation: NonNegative  # degrees
+    width_shift: Share  # share of the width
+    height_shift: Share  # share of the height
+    shear: NonNegative  # degrees
+    zoom: Share  # 0.08 scales each axis by 0.92 to 1.08
+
+
+class Recipe(_Block):
+    """One block under models without the options of its architecture."""
+
+    backbone: Backbone | None
+    epochs: Count
+    augmented_epochs: CountOrZero
+    augmentation: Augmentation | None
+    batch_size: Count
+    optimizer: Literal["adam", "rmsprop", "sgd"]
+    learning_rate: Positive
+
+
+class Params(NamedTuple):
+    """The checked parameters of the run that params.yaml asks for."""
+
+    dataset_name: str
+    dataset: Dataset
+    model_name: str
+    recipe: Recipe
+    options: dict[str, Any]  # keyword arguments of the architecture's build_model
+    seed: int
+
+
+def load_params(path: str | Path = PARAMS_FILE) -> Params:
+    """Read and check params.yaml.
+
+    Only the chosen dataset's and the chosen model's blocks are checked: an unfinished block for
+    another model hinders nobody.
+
+    Args:
+        path: a file with the keys dataset, model, seed, datasets and models; YAML 1.2, which is
+            what DVC writes (`1e-05` is a number in it).
+
+    Returns:
+        The checked parameters.
+
+    Raises:
+        ValueError: an unknown, missing or misspelt key, a wrong type, a value out of range; the
+            message names the file, the key, the value and the rule.
+        FileNotFoundError: there is no such file.
+    """
+    path = Path(path)
+    try:
+        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{path}: not found; run from the project's folder, which holds it"
+        ) from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path.name}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name}: must be a mapping with dataset, model, seed, …")
+    checker = _Checker(path.name)
+    checker.check_keys(content, {"dataset", "model", "seed", "datasets", "models"}, "")
+    seed = checker.check(Seed, content["seed"], "seed")
+    dataset_name = checker.choose(content, "dataset")
+    model_name = checker.choose(content, "model")
+    dataset = checker.check(Dataset, content["datasets"][dataset_name], f"datasets.{dataset_name}")
+    recipe, options = _check_model(checker, content["models"][model_name], model_name)
+    return Params(dataset_name, dataset, model_name, recipe, options, seed)
+
+
+def _check_model(checker: "_Checker", block: Any, name: str) -> tuple[Recipe, dict[str, Any]]:
+    """Check a model's block: the recipe's keys, and the options that its build_model takes."""
+    key = f"models.{name}"
+    if not isinstance(block, dict):
+        raise checker.error(key, block, "must be a mapping of the model's parameters")
+    option_types = architecture_options(name)
+    checker.check_keys(block, set(Recipe.model_fields) | set(option_types), f"{key}.")
+    recipe = checker.check(Recipe, {k: block[k] for k in Recipe.model_fields}, key)
+    options = {k: checker.check(kind, block[k], f"{key}.{k}") for k, kind in option_types.items()}
+    if recipe.augmented_epochs and recipe.backbone:
+        raise checker.error(
+            f"{key}.augmented_epochs",
+            recipe.augmented_epochs,
+            "must be 0 for a model with a backbone, whose features are computed once",
+        )
+    if recipe.augmented_epochs and not recipe.augmentation:
+        raise checker.error(
+            f"{key}.augmentation", None, "must be given when augmented_epochs is not 0"
+        )
+    _check_weights(checker, recipe.backbone, f"{key}.backbone")
+    return recipe, options
+
+
+def _check_weights(checker: "_Checker", backbone: Backbone | None, key: str) -> None:
+    """Refuse a weights file without its sum, and a sum without a file."""
+    if backbone is None:
+        return
+    is_file = backbone.weights not in (None, "imagenet")
+    if is_file and backbone.weights_sha256 is None:
+        raise ValueError(
+            f"{checker.file}: {key}.weights={backbone.weights} is a file, so "
+            f"{key}.weights_sha256 must hold its SHA-256 sum ({_sum_hint(backbone.weights)}): "
+            "features computed with one file are then never taken for another's"
+        )
+    if not is_file and backbone.weights_sha256 is not None:
+        raise checker.error(
+            f"{key}.weights_sha256",
+            backbone.weights_sha256,
+            "must be null unless weights is a file",
+        )
+
+
+def _sum_hint(weights: str) -> str:
+    path = Path(weights)
+    if not path.is_file():
+        return "and there is no such file"
+    return f"now {sha256_of_file(path)}"
+
+
+def architecture_options(model: str) -> dict[str, Any]:
+    """List the options of `imgpipe/models/<model>.py`: name and type of each.
+
+    They are the keyword-only arguments of its `build_model`, so that a model states its options
+    in one place.
+
+    Raises:
+        ValueError: there is no such module.
+    """
+    try:
+        module = import_module(f"imgpipe.models.{model}")
+    except ModuleNotFoundError as error:
+        if error.name != f"imgpipe.models.{model}":
+            raise
+        raise ValueError(
+            f"imgpipe/models/{model}.py: not found; the block models.{model} in {PARAMS_FILE} "
+            "needs this file with a function build_model"
+        ) from None
+    arguments = inspect.signature(module.build_model).parameters.values()
+    return {a.name: a.annotation for a in arguments if a.kind is a.KEYWORD_ONLY}
+
+
+class _Checker:
+    """Checks values and words what is wrong with them as `<file>: <key>=<value> <rule>`."""
+
+    def __init__(self, file: str):
+        self.file = file
+
+    def error(self, key: str, value: Any, rule: str) -> ValueError:
+        shown = "null" if value is None else value
+        return ValueError(f"{self.file}: {key}={shown} {rule}")
+
+    def check_keys(self, mapping: dict, known: set[str], prefix: str) -> None:
+        for key in mapping:
+            if key not in known:
+                raise self._unknown_key(f"{prefix}{key}", known)
+        for key in sorted(known):
+            if key not in mapping:
+                raise self._missing_key(f"{prefix}{key}")
+
+    def choose(self, content: dict, kind: Literal["dataset", "model"]) -> str:
+        """Return content[kind] once it names a block of the catalogue beside it."""
+        catalogue, name = content[f"{kind}s"], content[kind]
+        if not isinstance(catalogue, dict):
+            raise self.error(f"{kind}s", catalogue, f"must be a mapping of {kind} blocks")
+        if name not in catalogue:
+            close = difflib.get_close_matches(str(name), catalogue, n=1)
+            meant = f"; did you mean {close[0]}?" if close else ""
+            raise ValueError(
+                f"{self.file}: {kind}={name} is not in {kind}s; "
+                f"known: {', '.join(map(str, catalogue))}{meant}"
+            )
+        return name
+
+    def check(self, kind: Any, value: Any, key: str) -> Any:
+        """Return `value` as `kind`, a pydantic type; raise ValueError on its first fault."""
+        try:
+            return TypeAdapter(kind).validate_python(value, strict=True)
+        except ValidationError as error:
+            raise self._worded(kind, error.errors()[0], key) from None
+
+    def _worded(self, kind: Any, fault: dict, key: str) -> ValueError:
+        # In a union (`str | list[str]`) pydantic names the branch in the path: not a key.
+        steps = [s for s in fault["loc"] if isinstance(s, int) or not re.search(r"\[|^str$", s)]
+        path = key + "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in steps)
+        if fault["type"] == "extra_forbidden":
+            return self._unknown_key(path, _known_keys(kind, steps[:-1]))
+        if fault["type"] == "missing":
+            return self._missing_key(path)
+        rule = fault["msg"].replace("Input should be", "must be")
+        return self.error(path, fault["input"], rule)
+
+    def _unknown_key(self, key: str, known: set[str]) -> ValueError:
+        close = difflib.get_close_matches(key.rpartition(".")[2], known, n=1)
+        remedy = f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(known))}"
+        return ValueError(f"{self.file}: unknown key {key}; {remedy}")
+
+    def _missing_key(self, key: str) -> ValueError:
+        return ValueError(f"{self.file}: missing key {key}; add it")
+
+
+def _known_keys(block: Any, steps: list) -> set[str]:
+    """Follow `steps` into the blocks within `block`; return the keys of the last one."""
+    for step in steps:
+        if isinstance(step, str):
+            block = block.model_fields[step].annotation
+        while inner := [a for a in get_args(block) if a is not type(None)]:
+            block = inner[0]
+    return set(block.model_fields)

@@ -1,0 +1,33 @@
+"""What every stage script shares: how it starts, fails and shows progress."""
+
+import os
+import sys
+from collections.abc import Callable
+
+from tqdm import tqdm
+
+
+def run_main(main: Callable[[], None]) -> None:
+    """Run a script's `main`; turn a user's error into one line and exit status 1.
+
+    `ValueError` and `OSError` carry messages written for the person at the keyboard, so they are
+    shown without a traceback. With IMGPIPE_TRACEBACK=1 in the environment they are not caught.
+
+    Scripts import what imports TensorFlow inside `main`, once the parameters and inputs were
+    checked: a mistake is told in half a second instead of five.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its errors come as exceptions too
+    if os.environ.get("IMGPIPE_TRACEBACK") == "1":
+        main()
+        return
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
+
+
+def progress_bar(**options) -> tqdm:
+    """Make a progress bar on standard error, silent where that is not a terminal."""
+    return tqdm(disable=None, leave=False, dynamic_ncols=True, **options)

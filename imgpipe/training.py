@@ -1,0 +1,209 @@
+"""Training a model: batches, optimiser, the loop, the best weights."""
+
+import csv
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from imgpipe.augmentation import augment_images
+from imgpipe.params import Params, Recipe
+
+
+def train_new_model(
+    params: Params, train: tuple, val: tuple, history_file: Path
+) -> tuple[keras.Model, list[dict]]:
+    """Build and train the model that the parameters ask for, the same to the bit each time.
+
+    Args:
+        params: the checked parameters.
+        train: inputs and labels, as in training_batches.
+        val: the same, to choose the best epoch by.
+        history_file: as in train_model.
+
+    Returns:
+        The model with its best weights, and the history, as in train_model.
+    """
+    keras.utils.set_random_seed(params.seed)
+    tf.config.experimental.enable_op_determinism()
+    class_count = len(params.dataset.class_names)
+    model = build_model(params.model_name, train[0].shape[1:], class_count, params.options)
+    return model, train_model(model, train, val, params.recipe, params.seed, history_file)
+
+
+def build_model(name: str, input_shape: tuple, class_count: int, options: dict) -> keras.Model:
+    """Build `imgpipe/models/<name>.py`'s model for inputs of one shape.
+
+    Raises:
+        ValueError: the inputs are too small for its convolutions and poolings.
+    """
+    build = import_module(f"imgpipe.models.{name}").build_model
+    try:
+        return build(input_shape, class_count, **options)
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"models.{name} cannot take inputs of shape {input_shape}: {reason} "
+            "Give the dataset a larger image_size, or choose another model"
+        ) from None
+
+
+def training_batches(inputs, labels, recipe: Recipe, seed: int) -> tf.data.Dataset:
+    """Stream the batches of all epochs, one epoch after the other.
+
+    Each epoch has an order and, after `recipe.epochs`, augmentations of its own, drawn from the
+    seed and the epoch's number alone: the stream can be entered at any epoch.
+
+    Args:
+        inputs: uint8 images (n, height, width, channels) or float16 features (n, feature_dim);
+            a memory map is read batch by batch.
+        labels: integers (n,).
+        recipe: the model's recipe.
+        seed: of orders and augmentations.
+
+    Returns:
+        Batches (inputs, labels): ceil(n / batch_size) an epoch, images still uint8.
+    """
+    count = len(labels)
+
+    def plain_epoch(epoch):
+        order = tf.random.experimental.stateless_shuffle(tf.range(count), seed=[seed, epoch])
+        batches = tf.data.Dataset.from_tensor_slices(order).batch(recipe.batch_size)
+        return batches.map(gather, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def augmented_epoch(epoch):
+        def augment(number, batch):
+            images, batch_labels = batch
+            image_seed = tf.stack([tf.cast(seed, tf.int64), epoch * (1 << 32) + number])
+            return augment_images(images, recipe.augmentation, image_seed), batch_labels
+
+        return plain_epoch(epoch).enumerate().map(augment, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def gather(rows):
+        return _take(inputs, rows), tf.gather(tf.constant(labels), rows)
+
+    total = recipe.epochs + recipe.augmented_epochs
+    stream = tf.data.Dataset.range(recipe.epochs).flat_map(plain_epoch)
+    if recipe.augmented_epochs:
+        augmented = tf.data.Dataset.range(recipe.epochs, total).flat_map(augmented_epoch)
+        stream = stream.concatenate(augmented)
+    return stream.prefetch(tf.data.AUTOTUNE)
+
+
+def batches_per_epoch(count: int, recipe: Recipe) -> int:
+    """Return how many batches hold `count` inputs once."""
+    return -(-count // recipe.batch_size)
+
+
+def plain_batches(inputs, labels, batch_size: int) -> tf.data.Dataset:
+    """Stream inputs once, in their order, for validation and testing."""
+
+    def gather(rows):
+        return _take(inputs, rows), tf.gather(tf.constant(labels), rows)
+
+    rows = tf.data.Dataset.range(len(labels)).batch(batch_size)
+    return rows.map(gather, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def train_model(
+    model: keras.Model, train: tuple, val: tuple, recipe: Recipe, seed: int, history_file: Path
+) -> list[dict]:
+    """Train a model in place and leave it with its best weights.
+
+    Args:
+        model: as build_model gives it; layers that must see the data first (Normalization) are
+            adapted to the training inputs.
+        train: inputs and labels, as in training_batches.
+        val: the same, to choose the best epoch by.
+        recipe: the model's recipe.
+        seed: of orders and augmentations.
+        history_file: CSV that gets one line after each epoch.
+
+    Returns:
+        One mapping an epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy. The model
+        has the weights of the epoch with the highest val_accuracy, the earliest of equals.
+    """
+    _adapt(model, train[0], recipe.batch_size)
+    model.compile(
+        optimizer=build_optimizer(recipe),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        jit_compile=False,  # XLA is several times slower for these convolutions on a CPU
+    )
+    history = _History(history_file)
+    best = _BestWeights()
+    model.fit(
+        training_batches(*train, recipe, seed),
+        epochs=recipe.epochs + recipe.augmented_epochs,
+        steps_per_epoch=batches_per_epoch(len(train[1]), recipe),
+        shuffle=False,  # the stream is shuffled already
+        validation_data=plain_batches(*val, 1024),
+        callbacks=[history, best],
+        verbose=1 if sys.stderr.isatty() else 2,
+    )
+    model.set_weights(best.weights)
+    return history.rows
+
+
+def build_optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
+    """Build the optimiser that a recipe names, with Keras's defaults but the learning rate."""
+    optimizers = {
+        "adam": keras.optimizers.Adam,
+        "rmsprop": keras.optimizers.RMSprop,
+        "sgd": keras.optimizers.SGD,
+    }
+    return optimizers[recipe.optimizer](recipe.learning_rate)
+
+
+def best_epoch(history: list[dict]) -> dict:
+    """Return the epoch with the highest val_accuracy, the earliest of equals."""
+    return max(history, key=lambda row: row["val_accuracy"])
+
+
+class _History(keras.callbacks.Callback):
+    """Keeps what each epoch scored, and writes it at once to a CSV file."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.path = path
+        self.rows = []
+
+    def on_epoch_end(self, epoch, logs):
+        self.rows.append({"epoch": epoch + 1, **{name: float(v) for name, v in logs.items()}})
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("w" if epoch == 0 else "a", newline="") as file:
+            writer = csv.DictWriter(file, self.rows[0], lineterminator="\n")
+            if epoch == 0:
+                writer.writeheader()
+            writer.writerow(self.rows[-1])
+
+
+class _BestWeights(keras.callbacks.Callback):
+    """Keeps the weights of the epoch with the highest val_accuracy, the earliest of equals."""
+
+    def __init__(self):
+        super().__init__()
+        self.accuracy = -1.0
+        self.weights = None
+
+    def on_epoch_end(self, epoch, logs):
+        if logs["val_accuracy"] > self.accuracy:
+            self.accuracy = logs["val_accuracy"]
+            self.weights = self.model.get_weights()
+
+
+def _adapt(model: keras.Model, inputs: np.ndarray, batch_size: int) -> None:
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            labels = np.zeros(len(inputs), np.int64)
+            layer.adapt(plain_batches(inputs, labels, batch_size).map(lambda batch, _: batch))
+
+
+def _take(inputs: np.ndarray, rows: tf.Tensor) -> tf.Tensor:
+    """Read rows of an array, which may be a memory map, as a tensor."""
+    taken = tf.numpy_function(lambda numbers: inputs[numbers], [rows], inputs.dtype)
+    taken.set_shape([None, *inputs.shape[1:]])
+    return taken

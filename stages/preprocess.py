@@ -1,0 +1,42 @@
+"""preprocess: bring every image to one size. Reads data/raw and the manifest; writes data/arrays/.
+
+{train,val,test}_images.npy are uint8 (n, height, width, channels) and {…}_labels.npy int64 (n,),
+both in the manifest's order.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from imgpipe.arrays import blocks, write_array
+from imgpipe.images import fit_images
+from imgpipe.params import load_params
+from imgpipe.readers import open_raw_images
+from imgpipe.stage import run_main
+
+RAW = Path("data/raw")
+MANIFEST = Path("data/split/manifest.csv")
+ARRAYS = Path("data/arrays")
+
+
+def main():
+    """Write images and labels of each subset, block by block."""
+    dataset = load_params().dataset
+    raw = open_raw_images(RAW, dataset.format, len(dataset.class_names))
+    manifest = pd.read_csv(MANIFEST)
+    size = {"image_size": dataset.image_size, "channels": dataset.channels}
+    image_shape = (*dataset.image_size, dataset.channels)
+    for subset, rows in manifest.groupby("subset", sort=True):
+        numbers = rows["row"].to_numpy()
+        cuts = blocks(len(numbers), int(np.prod(image_shape)))
+        images = (fit_images(raw.read(numbers[cut]), **size) for cut in cuts)
+        shape = (len(numbers), *image_shape)
+        write_array(ARRAYS / f"{subset}_images.npy", shape, np.uint8, images)
+        labels = rows["label"].to_numpy(np.int64)
+        write_array(ARRAYS / f"{subset}_labels.npy", labels.shape, np.int64, [labels])
+    print(f"preprocess: {len(manifest):,} images of {'×'.join(map(str, image_shape))}")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,77 @@
+"""train: train the model. Reads the train and val arrays or features; writes data/model/.
+
+data/model holds the weights of the best epoch, the architecture, the input contract with the class
+names, and the backbone's weights if there is one: all that prediction needs. plots/history.csv has
+a line an epoch, metrics/train.json the scores on train and val at the best one. Test data is not
+read here.
+"""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from imgpipe.arrays import open_array
+from imgpipe.contract import BACKBONE_WEIGHTS, Contract
+from imgpipe.files import replacing
+from imgpipe.params import Backbone, load_params
+from imgpipe.stage import run_main
+
+ARRAYS = Path("data/arrays")
+FEATURES = Path("data/features")
+MODEL = Path("data/model")
+HISTORY = Path("plots/history.csv")
+METRICS = Path("metrics/train.json")
+
+
+def main():
+    """Train on train, choose the best epoch on val, save it."""
+    started = time.perf_counter()
+    params = load_params()
+    contract = Contract(
+        dataset=params.dataset_name,
+        model=params.model_name,
+        class_names=params.dataset.class_names,
+        image_size=params.dataset.image_size,
+        channels=params.dataset.channels,
+        backbone=read_backbone(),
+    )
+    train, val = (read_subset(subset, contract.backbone) for subset in ("train", "val"))
+
+    from imgpipe.trained import save_trained
+    from imgpipe.training import best_epoch, train_new_model
+
+    model, history = train_new_model(params, train, val, HISTORY)
+    with replacing(MODEL) as folder:
+        save_trained(folder, model, contract, FEATURES / "backbone" / BACKBONE_WEIGHTS)
+    best = best_epoch(history)
+    with replacing(METRICS) as path:
+        path.write_text(json.dumps(summarise(best, len(history)), indent=2) + "\n")
+    print(
+        f"train: {params.model_name}, val accuracy {best['val_accuracy']:.4f} at epoch "
+        f"{best['epoch']} of {len(history)}, {time.perf_counter() - started:.0f} s"
+    )
+
+
+def read_backbone() -> Backbone | None:
+    """Read the settings of the backbone that made the features, if there is one."""
+    settings = json.loads((FEATURES / "backbone/settings.json").read_text())
+    return settings and Backbone.model_validate(settings)
+
+
+def read_subset(subset: str, backbone: Backbone | None) -> tuple[np.ndarray, np.ndarray]:
+    """Open the inputs of a subset, images or features, and its labels."""
+    inputs = FEATURES / f"{subset}.npy" if backbone else ARRAYS / f"{subset}_images.npy"
+    return open_array(inputs), np.array(open_array(ARRAYS / f"{subset}_labels.npy"))
+
+
+def summarise(best: dict, epochs: int) -> dict:
+    """Make the metrics of the best epoch."""
+    names = {"accuracy": "train_accuracy", "loss": "train_loss"}
+    scores = {names.get(k, k): round(v, 6) for k, v in best.items() if k != "epoch"}
+    return {"best_epoch": best["epoch"], "epochs": epochs, **scores}
+
+
+if __name__ == "__main__":
+    run_main(main)
