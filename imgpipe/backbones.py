@@ -104,11 +104,14 @@ def extract_features(
     Yields:
         float16 (n, feature_dim) for each part; values beyond float16's range become its largest.
     """
-    compute = tf.function(backbone, reduce_retracing=True)
+    compute = None
     for images in parts:
+        if compute is None:
+            batch = tf.TensorSpec((None, *images.shape[1:]), tf.uint8)
+            compute = tf.function(backbone, input_signature=[batch])
         features = np.empty((len(images), backbone.output_shape[1]), np.float16)
         for start in range(0, len(images), batch_size):
-            values = compute(tf.constant(images[start : start + batch_size]), training=False)
+            values = compute(tf.constant(images[start : start + batch_size]))
             features[start : start + batch_size] = np.clip(
                 values, -_LARGEST_FLOAT16, _LARGEST_FLOAT16
             )
@@ -116,9 +119,9 @@ def extract_features(
 
 
 def choose_batch_size(image_size: list[int]) -> int:
-    """Choose a batch that keeps a VGG's largest maps (64 channels) near 100 MB in float32."""
+    """Choose a batch that keeps a VGG's largest maps (64 channels) below 150 MB in float32."""
     height, width = image_size
-    return max(1, min(256, 100_000_000 // (height * width * 64 * 4)))
+    return max(1, min(256, 150_000_000 // (height * width * 64 * 4)))
 
 
 def _scale(x, scaling: str):

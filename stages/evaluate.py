@@ -16,7 +16,7 @@ from imgpipe.arrays import open_array
 from imgpipe.contract import load_contract
 from imgpipe.evaluation import score_classes, score_predictions, tabulate_predictions
 from imgpipe.files import replacing
-from imgpipe.stage import run_main
+from imgpipe.stage import quiet_import, run_main
 
 MANIFEST = Path("data/split/manifest.csv")
 ARRAYS = Path("data/arrays")
@@ -35,8 +35,9 @@ def main():
     labels = np.array(open_array(ARRAYS / "test_labels.npy"))
     inputs = open_array(FEATURES / "test.npy") if contract.backbone else images
 
-    from imgpipe.inspection import compute_activation_maps, measure_cost
-    from imgpipe.trained import load_trained, predict_probabilities
+    with quiet_import():
+        from imgpipe.inspection import compute_activation_maps, measure_cost
+        from imgpipe.trained import load_trained, predict_probabilities
 
     trained = load_trained(MODEL)
     probabilities = predict_probabilities(trained.model, inputs)

@@ -14,7 +14,7 @@ import numpy as np
 from imgpipe.arrays import SUBSETS, blocks, open_array, write_array
 from imgpipe.files import replacing
 from imgpipe.params import Params, load_params
-from imgpipe.stage import progress_bar, run_main
+from imgpipe.stage import progress_bar, quiet_import, run_main
 
 ARRAYS = Path("data/arrays")
 FEATURES = Path("data/features")
@@ -45,7 +45,8 @@ def write_features(params: Params, weights_file: Path) -> tuple[dict, str]:
     Returns:
         The backbone's settings with the precision resolved, and a summary in words.
     """
-    from imgpipe import backbones  # and with it TensorFlow
+    with quiet_import():
+        from imgpipe import backbones
 
     precision = backbones.resolve_precision(params.recipe.backbone.precision)
     settings = params.recipe.backbone.model_copy(update={"precision": precision})

@@ -11,7 +11,7 @@ import numpy as np
 
 from imgpipe.contract import load_contract
 from imgpipe.images import load_image
-from imgpipe.stage import run_main
+from imgpipe.stage import quiet_import, run_main
 
 MODEL = Path("data/model")
 
@@ -23,7 +23,8 @@ def main():
     size = {"image_size": contract.image_size, "channels": contract.channels}
     images = np.stack([load_image(path, **size) for path in arguments.images])
 
-    from imgpipe.trained import load_trained  # TensorFlow, once the files are known to be good
+    with quiet_import():
+        from imgpipe.trained import load_trained
 
     probabilities = load_trained(MODEL).predict(images)
     for path, row in zip(arguments.images, probabilities, strict=True):

@@ -16,7 +16,7 @@ from imgpipe.arrays import open_array
 from imgpipe.contract import BACKBONE_WEIGHTS, Contract
 from imgpipe.files import replacing
 from imgpipe.params import Backbone, load_params
-from imgpipe.stage import run_main
+from imgpipe.stage import quiet_import, run_main
 
 ARRAYS = Path("data/arrays")
 FEATURES = Path("data/features")
@@ -39,8 +39,9 @@ def main():
     )
     train, val = (read_subset(subset, contract.backbone) for subset in ("train", "val"))
 
-    from imgpipe.trained import save_trained
-    from imgpipe.training import best_epoch, train_new_model
+    with quiet_import():
+        from imgpipe.trained import save_trained
+        from imgpipe.training import best_epoch, train_new_model
 
     model, history = train_new_model(params, train, val, HISTORY)
     with replacing(MODEL) as folder:
