@@ -84,7 +84,8 @@ def download(url: str, path: Path, known_hash: str | None = None) -> Path:
 
     pooch.get_logger().setLevel(logging.ERROR)
     downloader = pooch.HTTPDownloader(
-        progressbar=progress_bar(unit="B", unit_scale=True, desc=path.name),
+        # pooch sets the total once it knows it; a bar without any counts as false for it.
+        progressbar=progress_bar(total=1, unit="B", unit_scale=True, desc=path.name),
         timeout=(CONNECT_SECONDS, READ_SECONDS),
     )
     pooch.retrieve(url, known_hash, fname=path.name, path=path.parent, downloader=downloader)

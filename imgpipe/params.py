@@ -7,7 +7,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -78,6 +85,12 @@ class PublicSource(_Block):
         _rule(lambda u: u is None or u.startswith("https://"), "must begin with https://"),
     ] = None
     debian_package: str | None = None
+
+    @model_validator(mode="after")
+    def _check_one_key(self):
+        if len(self.model_fields_set) != 1:
+            raise PydanticCustomError("rule", "must have one of folder, url, debian_package")
+        return self
 
 
 class Split(_Block):

@@ -1,0 +1,68 @@
+"""imgpipe.arrays: block by block, whole or not at all, without growing."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from imgpipe.arrays import blocks, open_array, write_array
+
+
+@pytest.mark.parametrize(
+    ("count", "each", "limit"), [(10, 3, 9), (1, 100, 1), (0, 1, 1), (7, 0, 3)]
+)
+def test_blocks_cover_everything_once(count, each, limit):
+    cuts = list(blocks(count, each, limit))
+    assert [i for cut in cuts for i in range(cut.start, cut.stop)] == list(range(count))
+    assert all((cut.stop - cut.start) * each <= max(limit, each) for cut in cuts)
+
+
+def test_parts_become_one_array(tmp_path):
+    array = np.random.default_rng(0).integers(0, 256, (10, 4, 3), dtype=np.uint8)
+    write_array(tmp_path / "x.npy", array.shape, np.uint8, [array[:3], array[3:3], array[3:]])
+    np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), array)
+    np.testing.assert_array_equal(open_array(tmp_path / "x.npy"), array)
+
+
+def test_an_empty_array(tmp_path):
+    write_array(tmp_path / "x.npy", (0, 0), np.float16, [])
+    assert open_array(tmp_path / "x.npy").shape == (0, 0)
+
+
+@pytest.mark.parametrize("parts", [[3, 4], [6, 5], [10, 1]])
+def test_a_wrong_number_of_rows_leaves_nothing(tmp_path, parts):
+    with pytest.raises(ValueError, match=r"x\.npy"):
+        write_array(tmp_path / "x.npy", (10, 2), np.uint8, [np.zeros((n, 2)) for n in parts])
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_and_truncated_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match="dvc repro makes it"):
+        open_array(tmp_path / "x.npy")
+    np.save(tmp_path / "x.npy", np.zeros(1000))
+    (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:-1])
+    with pytest.raises(ValueError):
+        open_array(tmp_path / "x.npy")
+
+
+def test_pickles_are_refused(tmp_path):
+    np.save(tmp_path / "x.npy", np.array([{}]), allow_pickle=True)
+    with pytest.raises(ValueError):
+        open_array(tmp_path / "x.npy")
+
+
+def test_memory_does_not_grow_with_the_array(tmp_path):
+    """Writing 400 MB in 4 MB parts takes little more memory than writing 40 MB."""
+    script = (
+        "import resource, sys, numpy as np; from pathlib import Path;"
+        "from imgpipe.arrays import write_array;"
+        "n = int(sys.argv[1]); part = np.ones((1, 4 << 20), np.uint8);"
+        "write_array(Path(sys.argv[2]), (n, 4 << 20), np.uint8, (part for _ in range(n)));"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    peaks = []
+    for count in (10, 100):
+        command = [sys.executable, "-c", script, str(count), str(tmp_path / "x.npy")]
+        peaks.append(int(subprocess.run(command, capture_output=True, check=True).stdout))
+    assert peaks[1] < peaks[0] + 20_000  # kilobytes

@@ -1,0 +1,159 @@
+"""imgpipe.backbones: the same features as plain Keras, one scaling, any cut."""
+
+import keras
+import numpy as np
+import pytest
+
+from imgpipe import backbones
+from imgpipe.backbones import build_backbone, extract_features, find_weights, resolve_precision
+from imgpipe.files import sha256_of_file
+from imgpipe.params import Backbone
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+
+
+def settings(**changes):
+    values = {
+        "network": "vgg16",
+        "weights": None,
+        "weights_sha256": None,
+        "layer": "block2_pool",
+        "pooling": "avg",
+        "image_size": [32, 32],
+        "scaling": "imagenet",
+        "precision": "float32",
+    }
+    return Backbone(**(values | changes))
+
+
+def features(images=IMAGES, batch_size=2, **changes):
+    backbone = build_backbone(settings(**changes), images.shape[-1])
+    return np.concatenate(list(extract_features(backbone, [images[:3], images[3:]], batch_size)))
+
+
+def plain_keras(scaled, layer="block2_pool"):
+    keras.utils.set_random_seed(backbones.RANDOM_WEIGHTS_SEED)
+    network = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
+    return keras.Model(network.input, network.get_layer(layer).output).predict(scaled, verbose=0)
+
+
+def test_the_features_are_plain_keras_features():
+    scaled = keras.applications.vgg16.preprocess_input(IMAGES.astype(np.float32))
+    maps = plain_keras(scaled)
+    for pooling, expected in (
+        ("avg", maps.mean(axis=(1, 2))),
+        ("max", maps.max(axis=(1, 2))),
+        ("flatten", maps.reshape(5, -1)),
+    ):
+        ours = features(pooling=pooling)
+        assert ours.dtype == np.float16
+        np.testing.assert_allclose(ours, expected, rtol=2e-3, atol=2e-3)
+
+
+def test_unit_scaling_is_the_other_one_and_never_both():
+    expected = plain_keras(IMAGES.astype(np.float32) / 255).mean(axis=(1, 2))
+    np.testing.assert_allclose(features(scaling="unit"), expected, rtol=2e-3, atol=1e-4)
+
+
+def test_images_are_left_as_they_were():
+    before = IMAGES.copy()
+    features()
+    np.testing.assert_array_equal(IMAGES, before)
+
+
+def test_the_batch_size_does_not_matter():
+    np.testing.assert_allclose(features(batch_size=1), features(batch_size=5), rtol=1e-3)
+
+
+def test_grey_is_repeated_to_rgb():
+    grey = IMAGES[..., :1]
+    rgb = np.repeat(grey, 3, axis=-1)
+    np.testing.assert_allclose(features(grey), features(rgb), rtol=1e-3)
+
+
+def test_images_are_resized_inside():
+    small = features(IMAGES[:, :16, :16], image_size=[48, 40], pooling="flatten")
+    assert small.shape == (5, 12 * 10 * 128)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_lower_precision_agrees_with_float32(precision):
+    exact, rough = (features(precision=p).astype(np.float64) for p in ("float32", precision))
+    cosine = (exact * rough).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(rough, axis=1)
+    assert cosine.min() > 0.999
+    assert keras.config.dtype_policy().name == "float32"  # no global state is left behind
+
+
+def test_vgg19_at_the_articles_size_has_its_shape_and_count():
+    backbone = build_backbone(
+        settings(network="vgg19", layer="block5_pool", pooling="flatten", image_size=[150, 150]), 1
+    )
+    assert backbone.output_shape == (None, 8192)
+    assert backbone.count_params() == 20_024_384
+    assert not backbone.trainable_weights
+
+
+def test_vgg16_has_its_count():
+    backbone = build_backbone(settings(layer="block5_pool", pooling="max"), 3)
+    assert backbone.count_params() == 14_714_688
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"layer": "block9_pool"},
+            "backbone.layer=block9_pool is not in vgg16; known: block1_conv1",
+        ),
+        ({"image_size": [16, 16]}, r"backbone.image_size=\[16, 16\]"),
+    ],
+)
+def test_settings_that_the_network_cannot_meet(changes, message):
+    with pytest.raises(ValueError, match=message):
+        build_backbone(settings(**changes), 3)
+
+
+def test_weights_files(tmp_path):
+    path = tmp_path / "own.weights.h5"
+    keras.utils.set_random_seed(7)
+    network = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
+    network.save_weights(path)
+    named = settings(weights=str(path), weights_sha256=sha256_of_file(path))
+    backbone = build_backbone(named, 3, find_weights(named))
+    first = next(w for w in backbone.weights if w.shape == (3, 3, 3, 64))
+    np.testing.assert_array_equal(first, network.get_layer("block1_conv1").kernel)
+
+    with pytest.raises(ValueError, match=r"has the SHA-256 sum .* but backbone\.weights_sha256"):
+        find_weights(settings(weights=str(path), weights_sha256="0" * 64))
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        find_weights(settings(weights=str(tmp_path / "x"), weights_sha256="0" * 64))
+    assert find_weights(settings()) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\x89HDF\r\n\x1a\n" + b"\0" * 100])
+def test_a_file_that_holds_no_weights(tmp_path, content):
+    path = tmp_path / "own.weights.h5"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="does not hold the weights of vgg16"):
+        build_backbone(settings(), 3, path)
+
+
+def test_weights_of_another_network(tmp_path):
+    path = tmp_path / "own.weights.h5"
+    keras.applications.VGG19(weights=None, include_top=False, input_shape=(32, 32, 3)).save_weights(
+        path
+    )
+    with pytest.raises(ValueError, match="does not hold the weights of vgg16"):
+        build_backbone(settings(), 3, path)
+
+
+def test_imagenet_weights_that_cannot_be_had(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setitem(backbones.IMAGENET_FILES, "vgg16", ("https://host.invalid/x.h5", "md5:0"))
+    with pytest.raises(OSError, match="give a copy of your own"):
+        find_weights(settings(weights="imagenet"))
+
+
+def test_precision():
+    assert resolve_precision("float16") == "float16"
+    assert resolve_precision("auto") in ("float32", "bfloat16")

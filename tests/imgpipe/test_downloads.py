@@ -1,0 +1,181 @@
+"""imgpipe.downloads: whatever the source, the pinned bytes or an error."""
+
+import gzip
+import hashlib
+import os
+import stat
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
+
+import pytest
+
+from imgpipe import downloads
+from imgpipe.downloads import download, fetch_files
+
+CONTENT = {"one": b"first" * 1000, "two": b"second"}
+SUMS = {name: hashlib.sha256(data).hexdigest() for name, data in CONTENT.items()}
+
+
+def source(**keys):
+    return SimpleNamespace(**{"folder": None, "url": None, "debian_package": None} | keys)
+
+
+@pytest.fixture
+def raw(tmp_path):
+    folder = tmp_path / "work/raw"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def given(tmp_path):
+    """A folder with one file plain and the other gzipped."""
+    folder = tmp_path / "given"
+    folder.mkdir()
+    (folder / "one").write_bytes(CONTENT["one"])
+    (folder / "two.gz").write_bytes(gzip.compress(CONTENT["two"]))
+    return folder
+
+
+@pytest.fixture
+def server(given):
+    """A web server with the files gzipped; `behave` makes it misbehave."""
+    state = SimpleNamespace(behave="well", requests=0)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            state.requests += 1
+            body = gzip.compress(CONTENT[self.path.strip("/").removesuffix(".gz")])
+            if state.behave == "missing":
+                self.send_error(404)
+                return
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body[: len(body) // 2] if state.behave == "truncated" else body)
+
+        def log_message(self, *_):
+            pass
+
+    httpd = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    state.url = f"http://127.0.0.1:{httpd.server_port}/"
+    yield state
+    httpd.shutdown()
+
+
+def check(raw):
+    assert {p.name: p.read_bytes() for p in raw.iterdir()} == CONTENT
+    assert [p.name for p in raw.parent.iterdir()] == ["raw"]
+
+
+def test_a_folder(raw, given):
+    assert str(given) in fetch_files([str(given)], SUMS, raw)
+    check(raw)
+
+
+def test_a_list_of_files(raw, given):
+    fetch_files([[str(given / "one"), str(given / "two.gz")]], SUMS, raw)
+    check(raw)
+
+
+def test_an_address(raw, server):
+    assert fetch_files([source(url=server.url)], SUMS, raw) == server.url
+    check(raw)
+
+
+@pytest.mark.parametrize("behave", ["missing", "truncated"])
+def test_the_next_source_is_tried_and_nothing_of_the_failed_one_stays(raw, server, given, behave):
+    server.behave = behave
+    fetch_files([source(url=server.url), source(folder=str(given))], SUMS, raw)
+    check(raw)
+    assert server.requests == 1  # one failure settles an address
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda given: (given / "one").write_bytes(b"other"), "has the SHA-256 sum"),
+        (lambda given: (given / "one").unlink(), "one not there (nor as .gz)"),
+        (lambda given: (given / "two.gz").write_bytes(b"no gzip"), "Not a gzipped file"),
+        (
+            lambda given: (given / "two.gz").write_bytes(gzip.compress(CONTENT["two"])[:-9]),
+            "ended before",
+        ),
+    ],
+)
+def test_a_bad_source_is_refused_with_its_reason(raw, given, damage, reason):
+    damage(given)
+    with pytest.raises(ValueError) as caught:
+        fetch_files([str(given), source(folder="/nowhere")], SUMS, raw)
+    message = str(caught.value)
+    assert reason in message
+    assert "folder /nowhere: no such folder" in message
+    assert "To use a copy of your own" in message
+    assert not list(raw.iterdir())
+
+
+def test_an_address_that_cannot_be_resolved_costs_seconds(raw, given):
+    fetch_files([source(url="https://host.invalid/"), str(given)], SUMS, raw)
+    check(raw)
+
+
+def test_a_silent_address_is_given_up(raw, given, monkeypatch):
+    monkeypatch.setattr(downloads, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(downloads, "READ_SECONDS", 0.2)
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        with pytest.raises(ValueError, match="timed out"):
+            fetch_files([source(url=url)], SUMS, raw)
+
+
+def test_a_download_with_another_hash_is_refused_and_removed(server, tmp_path):
+    target = tmp_path / "one.gz"
+    with pytest.raises(ValueError, match="hash"):
+        download(server.url + "one.gz", target, "sha256:" + "0" * 64)
+    assert not target.exists()
+
+
+def fake_program(folder, name, script):
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(path.stat().st_mode | stat.S_IEXEC)
+
+
+def test_a_debian_package_comes_through_private_folders(raw, given, tmp_path, monkeypatch):
+    """With stand-ins for apt-get and dpkg-deb: every folder that apt may write is the stage's."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    fake_program(
+        tools,
+        "apt-get",
+        f'printf "%s\\n" "$@" >> {tmp_path}/calls; '
+        'case "$*" in *download*) touch package.deb;; esac',
+    )
+    fake_program(tools, "dpkg-deb", f'mkdir -p "$3/usr/share" && cp {given}/* "$3/usr/share/"')
+    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    fetch_files([source(debian_package="dataset-x")], SUMS, raw)
+    check(raw)
+    calls = (tmp_path / "calls").read_text()
+    for key in ("Dir::State=", "Dir::State::status=", "Dir::Cache="):
+        assert f"-o{key}{raw.parent}" in calls
+    assert "dataset-x" in calls
+
+
+def test_apt_errors_are_told(raw, tmp_path, monkeypatch):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    fake_program(tools, "apt-get", "echo 'E: Unable to locate package dataset-x'; exit 100")
+    fake_program(tools, "dpkg-deb", "true")
+    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(ValueError, match="Unable to locate package dataset-x"):
+        fetch_files([source(debian_package="dataset-x")], SUMS, raw)
+
+
+def test_without_apt(raw, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ValueError, match="not Debian or Ubuntu"):
+        fetch_files([source(debian_package="dataset-x")], SUMS, raw)

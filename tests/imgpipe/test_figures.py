@@ -1,0 +1,91 @@
+"""imgpipe.figures: they show what they are given, for one class or fifty."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from imgpipe import figures
+from tiny import make_images
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.findobj(lambda x: hasattr(x, "get_text"))]
+
+
+def predictions(actual, predicted, probability):
+    return pd.DataFrame({"actual": actual, "predicted": predicted, "probability": probability})
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_samples_stand_in_the_row_of_their_class(channels):
+    images, labels = make_images(25, channels=channels)
+    figure = figures.draw_samples(images, labels, [f"class {i}" for i in range(10)], per_class=3)
+    rows = np.array(figure.axes).reshape(10, 3)
+    assert rows[4, 0].get_ylabel() == "class 4"
+    shown = np.asarray(rows[4, 1].images[0].get_array())
+    np.testing.assert_array_equal(shown.reshape(images[14].shape), images[14])
+    assert not rows[9, 2].images  # class 9 has two images
+
+
+def test_confusion_counts():
+    figure = figures.draw_confusion(
+        pd.Series(["a", "a", "b"]), pd.Series(["a", "b", "b"]), ["a", "b", "c"]
+    )
+    numbers = [t.get_text() for t in figure.axes[0].texts]
+    assert numbers == ["1", "1", "0", "0", "1", "0", "0", "0", "0"]
+    np.testing.assert_allclose(figure.axes[0].images[0].get_array()[0], [0.5, 0.5, 0])
+
+
+def test_mistakes_are_sorted_by_confidence_beside_the_predicted_class():
+    images, _ = make_images(4)
+    table = predictions(["a", "b", "a", "b"], ["b", "b", "b", "a"], [0.7, 0.9, 0.8, 0.6])
+    figure = figures.draw_mistakes(images, table, count=2)
+    above, below = np.array(figure.axes).reshape(2, 2)
+    assert above[0].get_title() == "a\ntaken for\nb 0.80"
+    assert above[1].get_title() == "a\ntaken for\nb 0.70"
+    assert below[0].get_title() == "b 0.90"
+    np.testing.assert_array_equal(above[0].images[0].get_array(), images[2, ..., 0])
+
+
+def test_no_mistakes():
+    figure = figures.draw_mistakes(make_images(1)[0], predictions(["a"], ["a"], [1.0]))
+    assert "No test image was predicted wrong." in texts(figure)
+
+
+def test_curves_mark_the_best_epoch():
+    history = pd.DataFrame(
+        {
+            "epoch": [1, 2, 3],
+            "accuracy": [0.1, 0.2, 0.3],
+            "loss": [3, 2, 1],
+            "val_accuracy": [0.1, 0.3, 0.2],
+            "val_loss": [3, 1, 2],
+        }
+    )
+    assert "kept: 2" in texts(figures.draw_curves(history))
+
+
+def test_activations_show_every_layer():
+    maps = {"first": np.zeros((5, 5, 3), np.float32), "second": np.ones((2, 2, 40), np.float32)}
+    figure = figures.draw_activations(make_images(1)[0][0], maps, "title")
+    assert {"first\n5×5×3", "second\n2×2×40", "title"} <= set(texts(figure))
+
+
+@pytest.mark.parametrize("classes", [2, 50])
+def test_files_are_png_and_the_same_each_time(tmp_path, classes):
+    names = [f"class {i}" for i in range(classes)]
+    actual = pd.Series(names)
+    scores = pd.DataFrame(
+        {"class": names, "precision": 1.0, "recall": 0.5, "f1": 0.7, "support": 1}
+    )
+    images, labels = make_images(4, classes=2)
+    for draw in (
+        lambda: figures.draw_confusion(actual, actual, names),
+        lambda: figures.draw_class_scores(scores),
+        lambda: figures.draw_samples(images, labels, names[:2]),
+    ):
+        for name in ("a.png", "b.png"):
+            figures.save_figure(draw(), tmp_path / name)
+        assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+        assert Image.open(tmp_path / "a.png").format == "PNG"

@@ -1,0 +1,200 @@
+"""imgpipe.params: every mistake has its message, and DVC's own spelling is read."""
+
+import copy
+
+import pytest
+from ruamel.yaml import YAML
+
+from imgpipe.params import load_params
+from tiny import ROOT
+
+CONTENT = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text())
+DELETED = object()
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Load params.yaml with changes: dotted path to value."""
+
+    def load_changed(changes):
+        content = copy.deepcopy(CONTENT)
+        for path, value in changes.items():
+            *parents, last = path.split(".")
+            block = content
+            for parent in parents:
+                block = block[parent]
+            if value is DELETED:
+                del block[last]
+            else:
+                block[last] = value
+        with (tmp_path / "params.yaml").open("w") as file:
+            YAML().dump(content, file)
+        return load_params(tmp_path / "params.yaml")
+
+    return load_changed
+
+
+@pytest.mark.parametrize("model", list(CONTENT["models"]))
+def test_every_committed_block_is_in_order(load, model):
+    params = load({"model": model})
+    assert params.model_name == model
+    assert params.recipe.epochs >= 1
+
+
+def test_numbers_as_dvc_writes_them(tmp_path):
+    text = (
+        (ROOT / "params.yaml").read_text().replace("learning_rate: 0.001", "learning_rate: 1e-05")
+    )
+    (tmp_path / "params.yaml").write_text(text)
+    assert load_params(tmp_path / "params.yaml").recipe.learning_rate == 1e-5
+
+
+def test_one_dropout_stands_for_all_layers(load):
+    assert load({"model": "cnn4"}).options == {
+        "dropout": [0.25, 0.25, 0.25],
+        "dense_dropout": [0.5, 0.5],
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"model": "cnn9"},
+            "params.yaml: model=cnn9 is not in models; known: cnn1, cnn3, cnn4, vgg19",
+        ),
+        ({"model": "cn1"}, "did you mean cnn1?"),
+        (
+            {"dataset": "fashion"},
+            "params.yaml: dataset=fashion is not in datasets; known: fashion_mnist",
+        ),
+        ({"seed": DELETED}, "params.yaml: missing key seed; add it"),
+        ({"seed": -1}, "params.yaml: seed=-1 must lie in [0, 2**32)"),
+        ({"seed": 1.5}, "params.yaml: seed=1.5 must be a valid integer"),
+        ({"seed": True}, "params.yaml: seed=True must be a valid integer"),
+        ({"sed": 1}, "params.yaml: unknown key sed; did you mean seed?"),
+        (
+            {"models.cnn1.epoch": 3},
+            "params.yaml: unknown key models.cnn1.epoch; did you mean epochs?",
+        ),
+        (
+            {"models.cnn1.hidden_units": 3},
+            "params.yaml: unknown key models.cnn1.hidden_units; known: ",
+        ),
+        ({"models.cnn1.epochs": DELETED}, "params.yaml: missing key models.cnn1.epochs; add it"),
+        ({"models.cnn1.dropout": DELETED}, "params.yaml: missing key models.cnn1.dropout; add it"),
+        ({"models.cnn1.epochs": 0}, "params.yaml: models.cnn1.epochs=0 must be 1 or greater"),
+        (
+            {"models.cnn1.epochs": "10"},
+            "params.yaml: models.cnn1.epochs=10 must be a valid integer",
+        ),
+        ({"models.cnn1.dropout": 1.2}, "params.yaml: models.cnn1.dropout=1.2 must lie in [0, 1)"),
+        ({"models.cnn1.learning_rate": 0}, "models.cnn1.learning_rate=0 must be greater than 0"),
+        ({"models.cnn1.learning_rate": float("nan")}, "learning_rate=nan must be greater than 0"),
+        (
+            {"models.cnn1.optimizer": "adamm"},
+            "models.cnn1.optimizer=adamm must be 'adam', 'rmsprop' or",
+        ),
+        (
+            {"models.cnn1.augmentation.zoom": 1},
+            "models.cnn1.augmentation.zoom=1 must lie in [0, 1)",
+        ),
+        ({"models.cnn1.augmentation.flip": True}, "unknown key models.cnn1.augmentation.flip"),
+        ({"models.cnn1": 3}, "params.yaml: models.cnn1=3 must be a mapping"),
+        ({"models": None}, "params.yaml: models=null must be a mapping of model blocks"),
+        (
+            {"models.cnn1.augmented_epochs": 2, "models.cnn1.augmentation": None},
+            "models.cnn1.augmentation=null must be given when augmented_epochs is not 0",
+        ),
+        (
+            {"model": "cnn3", "models.cnn3.dropout": [0.1, 0.2]},
+            "models.cnn3.dropout=[0.1, 0.2] must be one number or a list of 3",
+        ),
+        (
+            {"model": "cnn4", "models.cnn4.dropout": 1.2},
+            "params.yaml: models.cnn4.dropout=1.2 must lie in [0, 1)",
+        ),
+        (
+            {"model": "vgg16", "models.vgg16.augmented_epochs": 1},
+            "models.vgg16.augmented_epochs=1 must be 0 for a model with a backbone",
+        ),
+        (
+            {"model": "vgg16", "models.vgg16.backbone.weights": "/no/file.h5"},
+            "backbone.weights_sha256 must hold its SHA-256 sum (and there is no such file)",
+        ),
+        (
+            {"model": "vgg16", "models.vgg16.backbone.weights_sha256": "0" * 64},
+            "must be null unless weights is a file",
+        ),
+        (
+            {"model": "vgg16", "models.vgg16.backbone.scalin": "unit"},
+            "unknown key models.vgg16.backbone.scalin; did you mean scaling?",
+        ),
+        (
+            {"model": "vgg16", "models.vgg16.backbone.scaling": "imagenet+unit"},
+            "models.vgg16.backbone.scaling=imagenet+unit must be 'imagenet' or 'unit'",
+        ),
+        (
+            {"model": "vgg16", "models.vgg16.backbone.image_size": [64]},
+            "models.vgg16.backbone.image_size=[64] must be [height, width] in pixels",
+        ),
+        (
+            {"datasets.fashion_mnist.split.val_fraction": 0},
+            "datasets.fashion_mnist.split.val_fraction=0 must be greater than 0",
+        ),
+        (
+            {"datasets.fashion_mnist.channels": 2},
+            "datasets.fashion_mnist.channels=2 must be 1 or 3",
+        ),
+        (
+            {"datasets.fashion_mnist.class_names": ["a", "a"]},
+            "must be 2 or more names, each once",
+        ),
+        ({"datasets.fashion_mnist.source": 3}, "datasets.fashion_mnist.source=3 must be"),
+        (
+            {"datasets.fashion_mnist.public_sources": [{"url": "http://example.org"}]},
+            "datasets.fashion_mnist.public_sources[0].url=http://example.org must begin with https://",
+        ),
+        (
+            {"datasets.fashion_mnist.public_sources": [{}]},
+            "datasets.fashion_mnist.public_sources[0]={} must have one of folder, url, debian_package",
+        ),
+    ],
+)
+def test_mistakes(load, changes, message):
+    with pytest.raises(ValueError) as caught:
+        load(changes)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unfinished_block_of_another_model_hinders_nobody(load):
+    assert load({"models.cnn4.epochs": DELETED}).model_name == "cnn1"
+
+
+def test_a_block_without_its_module(load):
+    with pytest.raises(
+        ValueError, match=r"imgpipe/models/mine\.py: not found; the block models.mine"
+    ):
+        load({"model": "mine", "models.mine": {}})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed: 1\nseed: 2\n", "params.yaml: not valid YAML"),
+        ("a: [", "params.yaml: not valid YAML"),
+        ("- 1", "must be a mapping"),
+        ("", "must be a mapping"),
+        ("seed: !!python/object/apply:os.getcwd []", "params.yaml: "),
+    ],
+)
+def test_broken_files(tmp_path, text, message):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="run from the project's folder"):
+        load_params(tmp_path / "params.yaml")

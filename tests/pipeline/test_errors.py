@@ -1,0 +1,61 @@
+"""What a user sees of a mistake: one line with the remedy, and no work done."""
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "cnn9"}, "params.yaml: model=cnn9 is not in models; known: cnn1, cnn3, cnn4"),
+        ({"dataset": "mnist"}, "params.yaml: dataset=mnist is not in datasets; known: fashion"),
+        ({"models__cnn1__epoch": 3}, "params.yaml: unknown key models.cnn1.epoch; did you mean"),
+        ({"models__cnn1__epochs": "ten"}, "params.yaml: models.cnn1.epochs=ten must be"),
+        ({"models__cnn1__dropout": 1.2}, "params.yaml: models.cnn1.dropout=1.2 must lie in [0, 1)"),
+    ],
+)
+def test_bad_parameters_stop_before_any_work(trained, changes, message):
+    trained.edit_params(**changes)
+    result = trained.run("dvc", "repro", check=False)
+    assert result.returncode != 0
+    assert f"error: {message}" in result.stdout
+    assert "Traceback" not in result.stdout
+    assert "Epoch" not in result.stdout
+
+
+def test_an_unknown_model_in_an_experiment_leaves_the_results(trained):
+    before = (trained.folder / "data/model/model.weights.h5").read_bytes()
+    result = trained.run("dvc", "exp", "run", "-S", "model=cnn9", check=False)
+    assert result.returncode != 0
+    assert "model=cnn9 is not in models" in result.stdout
+    assert (trained.folder / "data/model/model.weights.h5").read_bytes() == before
+
+
+def test_no_source_answers(project):
+    project.edit_params(datasets__fashion_mnist__source="/nowhere")
+    result = project.run("dvc", "repro", check=False)
+    assert result.returncode != 0
+    assert "source /nowhere: no such folder" in result.stdout
+    assert "datasets.<name>.source=" in result.stdout
+    assert "Traceback" not in result.stdout
+    assert not (project.folder / "data/raw").exists()
+    assert not list((project.folder / "data").glob(".*"))
+
+
+def test_images_too_small_for_the_model(project):
+    project.edit_params(model="cnn4", datasets__fashion_mnist__image_size=[8, 8])
+    result = project.run("dvc", "repro", check=False)
+    assert result.returncode != 0
+    assert "models.cnn4 cannot take inputs of shape (8, 8, 1)" in result.stdout
+    assert "Traceback" not in result.stdout
+
+
+def test_a_stage_outside_the_project_folder_says_where_to_run(project, tmp_path):
+    result = project.run(
+        "sh",
+        "-c",
+        f"cd {tmp_path} && python -m stages.check",
+        check=False,
+        PYTHONPATH=str(project.folder),
+    )
+    assert result.returncode == 1
+    assert "run from the project's folder" in result.stdout

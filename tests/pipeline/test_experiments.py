@@ -1,0 +1,69 @@
+"""`dvc exp run`, the queue, comparison and plots."""
+
+import csv
+import io
+
+import pytest
+
+from tiny import Project
+
+
+def test_another_model_reruns_only_what_depends_on_it_and_the_way_back_trains_nothing(trained):
+    weights = trained.folder / "data/model/model.weights.h5"
+    cnn1 = weights.read_bytes()
+    assert trained.experiment("model=cnn3") == ["check", "features", "train", "evaluate", "plot"]
+    assert weights.read_bytes() != cnn1
+    assert "train" not in trained.experiment("model=cnn1")
+    assert weights.read_bytes() == cnn1
+
+
+def test_editing_another_block_leaves_this_one_up_to_date(trained):
+    trained.edit_params(models__cnn4__epochs=99, models__vgg16__backbone__layer="block3_pool")
+    assert "up to date" in trained.run("dvc", "status").stdout
+
+
+@pytest.mark.parametrize(
+    ("setting", "stages"),
+    [
+        ("models.cnn1.epochs=1", ["train", "evaluate", "plot"]),
+        (
+            "datasets.fashion_mnist.split.val_fraction=0.25",
+            ["split", "preprocess", "features", "train", "evaluate", "plot"],
+        ),
+    ],
+)
+def test_a_parameter_reruns_only_what_reads_it(trained, setting, stages):
+    assert trained.experiment(setting) == stages
+
+
+def test_queued_experiments_run_from_a_clean_clone_with_its_data_in_the_cache(trained, tmp_path):
+    trained.run("git", "clone", "-q", str(trained.folder), str(tmp_path / "clone"))
+    clone = Project(tmp_path / "clone")
+    clone.run("cp", "-r", str(trained.folder / ".dvc/cache"), ".dvc/cache")
+    clone.run("dvc", "exp", "run", "--queue", "-S", "model=cnn1,cnn3", "-S", "models.cnn1.epochs=1")
+    clone.run("dvc", "queue", "start", "-j", "2")
+    for task in clone.run("dvc", "queue", "status").stdout.split("\n")[1:]:
+        if words := task.split():
+            clone.run("dvc", "queue", "logs", words[0], "-f", check=False)
+    clone.run(
+        "sh",
+        "-c",
+        "for i in $(seq 120); do dvc queue status | grep -q ': 0 active' && break; "
+        "dvc queue status | grep -qE 'Running|Queued' || break; sleep 1; done",
+    )
+    shown = clone.run("dvc", "exp", "show", "--csv", "--no-pager").stdout
+    rows = list(csv.DictReader(io.StringIO(shown[shown.index("Experiment") :])))
+    scored = {row["model"] for row in rows if row["State"] == "Success" and row["accuracy"]}
+    assert scored == {"cnn1", "cnn3"}, shown
+
+
+def test_metrics_and_plots_compare_experiments(trained):
+    trained.experiment("model=cnn3")
+    table = trained.run("dvc", "metrics", "diff", "HEAD", "--md").stdout
+    assert "accuracy" in table and "test.json" in table and "macro_f1" in table
+    for command in (("show",), ("diff", "HEAD")):
+        trained.run("dvc", "plots", *command, "-o", "page")
+        page = (trained.folder / "page/index.html").read_text()
+        for title in ("Accuracy by epoch", "Confusion on the test images", "F1 by class"):
+            assert title in page
+        assert "samples.png" in page and "activations.png" in page

@@ -1,0 +1,123 @@
+"""Whole pipelines with `dvc repro`."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from tiny import STAGES, make_project
+
+
+def test_a_second_run_runs_nothing(project):
+    assert project.repro() == STAGES
+    lock = (project.folder / "dvc.lock").read_bytes()
+    second = project.run("dvc", "repro").stdout
+    assert "Running stage" not in second
+    assert "up to date" in second
+    assert (project.folder / "dvc.lock").read_bytes() == lock
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": "cnn1", "models__cnn1__augmented_epochs": 1},
+        {"model": "vgg16_block4"},
+    ],
+    ids=["pixels with augmentation", "backbone"],
+)
+def test_two_projects_give_the_same_bytes(tmp_path, changes):
+    locks = []
+    for name, environment in (
+        ("a", {"PYTHONHASHSEED": "1", "TZ": "UTC", "LC_ALL": "C.UTF-8"}),
+        ("other-folder", {"PYTHONHASHSEED": "2", "TZ": "Asia/Tokyo", "LC_ALL": "C"}),
+    ):
+        project = make_project(tmp_path / name / "project")
+        source = tmp_path / name / "project-source"
+        project.edit_params(**changes)
+        # The location of the source is a parameter, so it must be the same in both.
+        common = tmp_path / "source"
+        if not common.exists():
+            source.rename(common)
+        project.edit_params(datasets__fashion_mnist__source=str(common))
+        project.repro(**environment)
+        locks.append((project.folder / "dvc.lock").read_text())
+    assert locks[0] == locks[1]
+
+
+def test_another_seed_gives_another_model(trained):
+    before = yaml.safe_load((trained.folder / "dvc.lock").read_text())["stages"]
+    trained.edit_params(seed=14)
+    assert trained.repro() == STAGES[2:]  # split and all below it
+    after = yaml.safe_load((trained.folder / "dvc.lock").read_text())["stages"]
+    for stage in ("split", "train", "evaluate"):
+        assert before[stage]["outs"] != after[stage]["outs"], stage
+
+
+def test_the_test_subset_has_no_way_into_training(trained):
+    weights = trained.folder / "data/model/model.weights.h5"
+    before = weights.read_bytes()
+    arrays = trained.folder / "data/arrays"
+    for name in ("test_images.npy", "test_labels.npy"):
+        (arrays / name).unlink()
+    (trained.folder / "data/features/test.npy").unlink()
+    trained.run("python", "-m", "stages.train")
+    assert weights.read_bytes() == before
+
+
+def test_metrics_and_tables_agree(trained):
+    test = json.loads((trained.folder / "metrics/test.json").read_text())
+    train = json.loads((trained.folder / "metrics/train.json").read_text())
+    predictions = pd.read_csv(trained.folder / "plots/predictions.csv")
+    history = pd.read_csv(trained.folder / "plots/history.csv")
+    per_class = pd.read_csv(trained.folder / "plots/per_class.csv")
+    assert len(predictions) == test["images"] == per_class["support"].sum() == 60
+    right = (predictions["actual"] == predictions["predicted"]).mean()
+    assert right == pytest.approx(test["accuracy"])
+    assert list(history["epoch"]) == [1, 2]
+    assert train["val_accuracy"] == pytest.approx(history["val_accuracy"].max(), abs=1e-6)
+    manifest = pd.read_csv(trained.folder / "data/split/manifest.csv")
+    assert list(predictions["id"]) == list(manifest.loc[manifest["subset"] == "test", "id"])
+
+
+def test_the_kept_weights_are_those_of_the_best_epoch(trained):
+    """Validation accuracy, computed anew from the saved model, is the highest in the history."""
+    script = (
+        "import numpy as np; from pathlib import Path; from imgpipe.trained import load_trained;"
+        "p = load_trained(Path('data/model')).predict(np.load('data/arrays/val_images.npy'));"
+        "print('val', (p.argmax(1) == np.load('data/arrays/val_labels.npy')).mean())"
+    )
+    output = trained.run("python", "-c", script, PYTHONPATH=".").stdout
+    accuracy = float(output.rpartition("val ")[2])
+    history = pd.read_csv(trained.folder / "plots/history.csv")
+    assert accuracy == pytest.approx(history["val_accuracy"].max(), abs=1e-6)
+
+
+def test_a_backbone_keeps_its_weights_with_the_model(trained, tmp_path):
+    """Features come from the named file only; a changed file is refused, prediction unaffected."""
+    trained.edit_params(model="vgg16_block4")
+    weights = tmp_path / "own.weights.h5"
+    script = (
+        "import keras; keras.utils.set_random_seed(5);"
+        "keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))"
+        f".save_weights('{weights}')"
+    )
+    trained.run("python", "-c", script)
+    block = "models__vgg16_block4__backbone"
+    trained.edit_params(**{f"{block}__weights": str(weights)})
+    missing = trained.run("dvc", "repro", check=False)
+    assert missing.returncode != 0
+    sum_named = missing.stdout.partition("(now ")[2][:64]
+    trained.edit_params(**{f"{block}__weights_sha256": sum_named})
+    assert trained.repro() == ["check", "features", "train", "evaluate", "plot"]
+    assert np.load(trained.folder / "data/features/test.npy").std() > 0
+
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert trained.repro() == []  # the parameters still mean the file that was used
+    trained.edit_params(**{f"{block}__pooling": "max"})
+    changed = trained.run("dvc", "repro", check=False)
+    assert changed.returncode != 0
+    assert "has the SHA-256 sum" in changed.stdout and "Traceback" not in changed.stdout

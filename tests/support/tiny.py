@@ -1,0 +1,130 @@
+"""Tiny data, and whole projects in temporary folders to run pipelines in."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[2]
+COPIED = (".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "dvc.yaml", "params.yaml")
+STAGES = ["check", "fetch", "split", "preprocess", "features", "train", "evaluate", "plot"]
+
+
+def make_images(count: int, *, size: int = 28, channels: int = 1, classes: int = 10, seed: int = 0):
+    """Make images whose class can be learnt: a bright bar whose height tells the class."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % classes
+    images = rng.integers(0, 60, (count, size, size, channels), dtype=np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        top = label * size // classes
+        image[top : top + max(1, size // classes)] += 180
+    return images, labels
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    """Write a uint8 array as an IDX file."""
+    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+    path.write_bytes(header + array.astype(np.uint8).tobytes())
+
+
+def write_idx_dataset(folder: Path, train: int = 240, test: int = 60, seed: int = 0) -> dict:
+    """Write a dataset of Fashion-MNIST's shape; return file names and SHA-256 sums."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for stem, count in (("train", train), ("t10k", test)):
+        images, labels = make_images(count, seed=seed + count)
+        write_idx(folder / f"{stem}-images-idx3-ubyte", images[..., 0])
+        write_idx(folder / f"{stem}-labels-idx1-ubyte", labels)
+    files = sorted(folder.iterdir())
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+class Project:
+    """A copy of this project with tiny data, in which commands run as a user would run them."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def run(self, *command: str, check: bool = True, **environment: str):
+        """Run a command in the project; return its exit status and all that it printed."""
+        env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        env |= {"GIT_CONFIG_GLOBAL": os.devnull, "DVC_NO_ANALYTICS": "1", **environment}
+        for role in ("AUTHOR", "COMMITTER"):
+            env |= {f"GIT_{role}_NAME": "Test", f"GIT_{role}_EMAIL": "test@example.org"}
+        result = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=env,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        if check and result.returncode:
+            raise AssertionError(f"{command} exited with {result.returncode}:\n{result.stdout}")
+        return result
+
+    def repro(self, *arguments: str, **environment: str) -> list[str]:
+        """Run `dvc repro`; return the stages that ran."""
+        return stages_run(self.run("dvc", "repro", *arguments, **environment).stdout)
+
+    def experiment(self, *settings: str) -> list[str]:
+        """Run `dvc exp run -S …`; return the stages that ran."""
+        changes = [word for setting in settings for word in ("-S", setting)]
+        return stages_run(self.run("dvc", "exp", "run", *changes).stdout)
+
+    def edit_params(self, **changes) -> None:
+        """Set values in params.yaml by dotted path (`__` for a dot)."""
+        path, yaml = self.folder / "params.yaml", YAML()
+        content = yaml.load(path)
+        for key, value in changes.items():
+            *parents, last = key.split("__")
+            block = content
+            for parent in parents:
+                block = block[parent]
+            block[last] = value
+        yaml.dump(content, path)
+
+    def commit(self) -> None:
+        """Commit everything that git does not ignore."""
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-qm", "state")
+
+    def copy(self, folder: Path) -> "Project":
+        """Copy the project with its data, cache and history."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Project(folder)
+
+
+def stages_run(output: str) -> list[str]:
+    """List the stages that DVC's output says it ran, restored ones not counted."""
+    ran = [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")]
+    return [stage for stage in STAGES if stage in ran]
+
+
+def make_project(folder: Path) -> Project:
+    """Copy the project's own files and give it tiny data and short trainings."""
+    for name in COPIED:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    for name in ("stages", "imgpipe"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    project = Project(folder)
+    source = folder.parent / f"{folder.name}-source"
+    project.edit_params(
+        datasets__fashion_mnist__files=write_idx_dataset(source),
+        datasets__fashion_mnist__source=str(source),
+        datasets__fashion_mnist__public_sources=[],
+    )
+    for model in ("cnn1", "cnn3", "cnn4", "vgg16", "vgg19", "vgg16_block4"):
+        project.edit_params(**{f"models__{model}__epochs": 2, f"models__{model}__batch_size": 32})
+    for model in ("vgg16", "vgg19", "vgg16_block4"):
+        block = f"models__{model}__backbone"
+        project.edit_params(**{f"{block}__weights": None, f"{block}__image_size": [32, 32]})
+    project.run("git", "init", "-q", "-b", "main")
+    project.commit()
+    return project
