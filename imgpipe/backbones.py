@@ -67,26 +67,23 @@ def build_backbone(settings: Backbone, channels: int, weights: Path | None = Non
         ValueError: the network has no such layer, the images are too small for it, or the
             weights file does not fit.
     """
+    keras.utils.set_random_seed(RANDOM_WEIGHTS_SEED)
     with _dtype_policy(settings.precision):
-        network = _build_network(settings)
-        if weights is not None:
-            _load_weights(network, weights)
         images = keras.Input((None, None, channels), dtype="uint8", name="images")
         x = keras.layers.Resizing(*settings.image_size, antialias=True, dtype="float32")(images)
         if channels == 1:
             x = keras.layers.Concatenate(name="grey_to_rgb", dtype="float32")([x, x, x])
-        x = _scale(x, settings.scaling)
-        for layer in network.layers[1:]:
-            x = layer(x)
-            if layer.name == settings.layer:
-                break
+        network = _build_network(settings, _scale(x, settings.scaling))
+        if weights is not None:
+            _load_weights(network, weights)
         pool = {
             "flatten": keras.layers.Flatten,
             "max": keras.layers.GlobalMaxPooling2D,
             "avg": keras.layers.GlobalAveragePooling2D,
         }[settings.pooling]
-        x = pool(dtype="float32", name="features")(x)
-        backbone = keras.Model(images, x, name=settings.network)
+        maps = network.get_layer(settings.layer).output
+        features = pool(dtype="float32", name="features")(maps)
+        backbone = keras.Model(images, features, name=settings.network)
     backbone.trainable = False
     return backbone
 
@@ -132,17 +129,17 @@ def _scale(x, scaling: str):
     )(x[..., ::-1])
 
 
-def _build_network(settings: Backbone) -> keras.Model:
+def _build_network(settings: Backbone, scaled_images) -> keras.Model:
+    """Build the whole network without its top, on images that are resized and scaled."""
     build = {"vgg16": keras.applications.VGG16, "vgg19": keras.applications.VGG19}
-    keras.utils.set_random_seed(RANDOM_WEIGHTS_SEED)
-    shape = (*settings.image_size, 3)
+    size = settings.image_size
     try:
-        network = build[settings.network](weights=None, include_top=False, input_shape=shape)
+        network = build[settings.network](
+            weights=None, include_top=False, input_shape=(*size, 3), input_tensor=scaled_images
+        )
     except ValueError as error:
-        raise ValueError(
-            f"params.yaml: backbone.image_size={settings.image_size}: {error}"
-        ) from None
-    names = [layer.name for layer in network.layers[1:]]
+        raise ValueError(f"params.yaml: backbone.image_size={size}: {error}") from None
+    names = [layer.name for layer in network.layers if layer.name.startswith("block")]
     if settings.layer not in names:
         raise ValueError(
             f"params.yaml: backbone.layer={settings.layer} is not in {settings.network}; "
