@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from urllib.parse import urljoin
@@ -19,8 +20,9 @@ from tqdm import tqdm
 
 from imgpipe.stage import progress_bar
 
-CONNECT_SECONDS = 5  # an address that does not answer by then is given up
-READ_SECONDS = 30
+ANSWER_SECONDS = 10  # an address that has not answered by then is given up
+CONNECT_SECONDS = 5
+READ_SECONDS = 30  # between two packets of a download
 _BLOCK = 1 << 20
 
 
@@ -127,7 +129,35 @@ def _find(names: list[str], paths: Iterable[Path]) -> dict[str, Path]:
 
 def _download_all(names: list[str], url: str, scratch: Path) -> dict[str, Path]:
     base = url if url.endswith("/") else f"{url}/"
+    _require_answer(urljoin(base, f"{names[0]}.gz"))
     return {n: download(urljoin(base, f"{n}.gz"), scratch / f"{n}.gz") for n in names}
+
+
+def _require_answer(url: str) -> None:
+    """Make sure that an address answers at all, within ANSWER_SECONDS.
+
+    A host with a dozen addresses behind a firewall that drops packets costs the connection
+    timeout a dozen times, and a name server that is out of reach has a timeout of its own; hence
+    one limit around all of it, in a thread that may be left behind.
+    """
+    import requests
+
+    outcome = []
+
+    def ask():
+        try:
+            with requests.get(url, stream=True, timeout=(CONNECT_SECONDS, READ_SECONDS)):
+                outcome.append(None)
+        except OSError as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(ANSWER_SECONDS)
+    if not outcome:
+        raise OSError(f"no answer within {ANSWER_SECONDS} s")
+    if outcome[0]:
+        raise outcome[0]
 
 
 def _download_debian_package(names: list[str], package: str, scratch: Path) -> dict[str, Path]:
@@ -149,8 +179,8 @@ def _download_debian_package(names: list[str], package: str, scratch: Path) -> d
         "Dir::State::status": state / "status",
         "Dir::Cache": cache,
         "Acquire::Retries": 0,
-        "Acquire::http::Timeout": CONNECT_SECONDS,
-        "Acquire::https::Timeout": CONNECT_SECONDS,
+        "Acquire::http::Timeout": ANSWER_SECONDS,
+        "Acquire::https::Timeout": ANSWER_SECONDS,
         "Acquire::Languages": "none",
         # As root, apt would hand the download to a user that may not write here.
         "APT::Sandbox::User": "root" if os.geteuid() == 0 else "",

@@ -3,9 +3,14 @@
 import gzip
 import hashlib
 import os
+import signal
+import socket
 import stat
+import subprocess
+import sys
 import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
@@ -53,12 +58,14 @@ def server(given):
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body[: len(body) // 2] if state.behave == "truncated" else body)
+            self.wfile.write(body if state.behave == "well" else body[: len(body) // 2])
+            if state.behave == "stalled":
+                time.sleep(3)
 
         def log_message(self, *_):
             pass
 
-    httpd = HTTPServer(("127.0.0.1", 0), Handler)
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=httpd.serve_forever, daemon=True).start()
     state.url = f"http://127.0.0.1:{httpd.server_port}/"
     yield state
@@ -90,7 +97,7 @@ def test_the_next_source_is_tried_and_nothing_of_the_failed_one_stays(raw, serve
     server.behave = behave
     fetch_files([source(url=server.url), source(folder=str(given))], SUMS, raw)
     check(raw)
-    assert server.requests == 1  # one failure settles an address
+    assert server.requests == 2  # the first file's, asked for and downloaded; no other
 
 
 @pytest.mark.parametrize(
@@ -122,14 +129,33 @@ def test_an_address_that_cannot_be_resolved_costs_seconds(raw, given):
 
 
 def test_a_silent_address_is_given_up(raw, given, monkeypatch):
-    monkeypatch.setattr(downloads, "CONNECT_SECONDS", 0.2)
-    monkeypatch.setattr(downloads, "READ_SECONDS", 0.2)
-    import socket
+    monkeypatch.setattr(downloads, "ANSWER_SECONDS", 0.2)
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
-        with pytest.raises(ValueError, match="timed out"):
+        with pytest.raises(ValueError, match="no answer within"):
             fetch_files([source(url=url)], SUMS, raw)
+
+
+def test_a_killed_download_leaves_nothing_that_looks_complete(tmp_path, server):
+    server.behave = "stalled"
+    script = (
+        "import sys; from pathlib import Path; from types import SimpleNamespace\n"
+        "from imgpipe.downloads import fetch_files\nfrom imgpipe.files import replacing\n"
+        "source = SimpleNamespace(folder=None, url=sys.argv[1], debian_package=None)\n"
+        "with replacing(Path(sys.argv[2])) as folder:\n"
+        f"    folder.mkdir(); fetch_files([source], {SUMS!r}, folder)\n"
+    )
+    raw = tmp_path / "data/raw"
+    process = subprocess.Popen([sys.executable, "-c", script, server.url, str(raw)])
+    deadline = time.monotonic() + 30
+    while server.requests < 2 and time.monotonic() < deadline:  # asked for, then downloaded
+        time.sleep(0.05)
+    time.sleep(0.2)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert not raw.exists()
+    assert all(path.name.startswith(".raw.") for path in raw.parent.iterdir())
 
 
 def test_a_download_with_another_hash_is_refused_and_removed(server, tmp_path):
