@@ -8,12 +8,11 @@ import numpy as np
 from imgpipe.files import replacing
 
 SUBSETS = ("train", "val", "test")
-BLOCK_BYTES = 64 << 20
+BLOCK_IMAGES = 256  # held in memory at once
 
 
-def blocks(count: int, bytes_each: int, block_bytes: int = BLOCK_BYTES) -> Iterator[slice]:
-    """Cut `count` items into slices of at most `block_bytes` (but one item at the least)."""
-    size = max(1, block_bytes // max(1, bytes_each))
+def blocks(count: int, size: int = BLOCK_IMAGES) -> Iterator[slice]:
+    """Cut `count` items into slices of at most `size`."""
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
 
@@ -43,7 +42,6 @@ def write_array(path: Path, shape: tuple, dtype: type, parts: Iterable[np.ndarra
             if len(part):
                 array = np.lib.format.open_memmap(temporary, mode="r+")
                 array[start : start + len(part)] = part
-                array.flush()
                 del array
             start += len(part)
         if start != shape[0]:

@@ -15,7 +15,7 @@ def score_predictions(labels: np.ndarray, probabilities: np.ndarray) -> dict[str
 
     Returns:
         accuracy with accuracy_low and accuracy_high (95 % Wilson interval), macro_f1, loss
-        (cross-entropy in nats), expected_calibration_error, images (n).
+        (cross-entropy in nats), calibration_error (the expected one, 15 bins), images (n).
 
     Source: Wilson 1927, Journal of the American Statistical Association 22, p. 209.
     """
@@ -32,7 +32,7 @@ def score_predictions(labels: np.ndarray, probabilities: np.ndarray) -> dict[str
         "loss": log_loss(
             labels, probabilities / probabilities.sum(axis=1, keepdims=True), labels=classes
         ),
-        "expected_calibration_error": measure_calibration_error(labels, probabilities),
+        "calibration_error": measure_calibration_error(labels, probabilities),
     }
     return {name: round(float(score), 6) for name, score in scores.items()} | {
         "images": len(labels)

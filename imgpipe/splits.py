@@ -7,21 +7,22 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
+from imgpipe.arrays import blocks
 
-def hash_images(read: Callable[[np.ndarray], np.ndarray], count: int, block: int = 4096) -> list:
+
+def hash_images(read: Callable[[np.ndarray], np.ndarray], count: int) -> list[str]:
     """Hash each image's pixels, block by block.
 
     Args:
         read: row numbers to uint8 (n, height, width, channels).
         count: number of images.
-        block: images held in memory at once.
 
     Returns:
         One SHA-256 sum an image, as 64 hexadecimal digits.
     """
     sums = []
-    for start in range(0, count, block):
-        images = read(np.arange(start, min(start + block, count)))
+    for block in blocks(count):
+        images = read(np.arange(block.start, block.stop))
         sums += [hashlib.sha256(image.tobytes()).hexdigest() for image in images]
     return sums
 

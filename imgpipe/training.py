@@ -142,7 +142,7 @@ def train_model(
         shuffle=False,  # the stream is shuffled already
         validation_data=plain_batches(*val, 1024),
         callbacks=[history, best],
-        verbose=1 if sys.stderr.isatty() else 2,
+        verbose=1 if sys.stdout.isatty() else 2,
     )
     model.set_weights(best.weights)
     return history.rows

@@ -72,7 +72,7 @@ def write_features(params: Params, weights_file: Path) -> tuple[dict, str]:
 
 def read_blocks(path: Path, count: int, size: int, bar):
     """Yield an array's rows in blocks, and move the bar on once a block was worked off."""
-    for block in blocks(count, 1, size):
+    for block in blocks(count, size):
         yield np.array(open_array(path)[block])
         bar.update(block.stop - block.start)
 

@@ -29,8 +29,7 @@ def main():
     image_shape = (*dataset.image_size, dataset.channels)
     for subset, rows in manifest.groupby("subset", sort=True):
         numbers = rows["row"].to_numpy()
-        cuts = blocks(len(numbers), int(np.prod(image_shape)))
-        images = (fit_images(raw.read(numbers[cut]), **size) for cut in cuts)
+        images = (fit_images(raw.read(numbers[b]), **size) for b in blocks(len(numbers)))
         shape = (len(numbers), *image_shape)
         write_array(ARRAYS / f"{subset}_images.npy", shape, np.uint8, images)
         labels = rows["label"].to_numpy(np.int64)

@@ -19,7 +19,7 @@ def main():
         "test accuracy": f"{test['accuracy']:.4f}  (95 % interval {low:.4f} to {high:.4f})",
         "macro F1": f"{test['macro_f1']:.4f}",
         "loss": f"{test['loss']:.4f}",
-        "calibration error": f"{test['expected_calibration_error']:.4f}",
+        "calibration error": f"{test['calibration_error']:.4f}",
         "val accuracy": f"{train['val_accuracy']:.4f}  (epoch {train['best_epoch']} of "
         f"{train['epochs']})",
         "parameters": f"{test['parameters']:,}",

@@ -53,10 +53,9 @@ def test_too_few_images_of_a_class(table):
         split_holdout(table, val_fraction=0.2, seed=1)
 
 
-def test_hashes_tell_images_apart_whatever_the_block():
-    images = make_images(30)[0]
+def test_hashes_tell_images_apart():
+    images = make_images(300)[0]
     images[7] = images[3]
-    sums = hash_images(lambda rows: images[rows], 30)
-    assert sums == hash_images(lambda rows: images[rows], 30, block=7)
+    sums = hash_images(lambda rows: images[rows], 300)
     assert sums[7] == sums[3]
-    assert len(set(sums)) == 29
+    assert len(set(sums)) == 299
