@@ -56,7 +56,9 @@ def draw_curves(history: pd.DataFrame) -> Figure:
             label = "val" if column.startswith("val_") else "train"
             marker = "o" if len(history) < 20 else None
             axis.plot(history["epoch"], history[column], color=color, label=label, marker=marker)
-        axis.axvline(best["epoch"], color="0.6", linestyle=":", label=f"kept: {best['epoch']:.0f}")
+        axis.axvline(
+            best["epoch"], color="0.6", linestyle=":", label=f"best epoch: {best['epoch']:.0f}"
+        )
         axis.set(xlabel="epoch", ylabel=score, title=score.capitalize())
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(color="0.92")

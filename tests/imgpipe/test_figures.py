@@ -63,7 +63,7 @@ def test_curves_mark_the_best_epoch():
             "val_loss": [3, 1, 2],
         }
     )
-    assert "kept: 2" in texts(figures.draw_curves(history))
+    assert "best epoch: 2" in texts(figures.draw_curves(history))
 
 
 def test_activations_show_every_layer():
