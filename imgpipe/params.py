@@ -140,6 +140,13 @@ class Augmentation(_Block):
     zoom: Share  # 0.08 scales each axis by 0.92 to 1.08
 
 
+class Schedule(_Block):
+    """How the learning rate moves; without one it stays as it is."""
+
+    decay: Literal["cosine"]  # half a cosine, from learning_rate to 0 at the end of training
+    warmup_epochs: NonNegative  # of a straight rise from 0 before it
+
+
 class Recipe(_Block):
     """One block under models without the options of its architecture."""
 
@@ -150,6 +157,7 @@ class Recipe(_Block):
     batch_size: Count
     optimizer: Literal["adam", "rmsprop", "sgd"]
     learning_rate: Positive
+    schedule: Schedule | None
 
 
 class Params(NamedTuple):
@@ -217,6 +225,13 @@ def _check_model(checker: "_Checker", block: Any, name: str) -> tuple[Recipe, di
             recipe.augmented_epochs,
             "must be 0 for a model with a backbone, whose features are computed once",
         )
+    total_epochs = recipe.epochs + recipe.augmented_epochs
+    if recipe.schedule and recipe.schedule.warmup_epochs >= total_epochs:
+        raise checker.error(
+            f"{key}.schedule.warmup_epochs",
+            recipe.schedule.warmup_epochs,
+            f"must be less than the {total_epochs} epochs of the training",
+        )
     if recipe.augmented_epochs and not recipe.augmentation:
         raise checker.error(
             f"{key}.augmentation", None, "must be given when augmented_epochs is not 0"
@@ -280,7 +295,7 @@ class _Checker:
         self.file = file
 
     def error(self, key: str, value: Any, rule: str) -> ValueError:
-        shown = "null" if value is None else value
+        shown = "null" if value is None else f"{value:g}" if isinstance(value, float) else value
         return ValueError(f"{self.file}: {key}={shown} {rule}")
 
     def check_keys(self, mapping: dict, known: set[str], prefix: str) -> None:

@@ -128,7 +128,7 @@ def train_model(
     """
     _adapt(model, train[0], recipe.batch_size)
     model.compile(
-        optimizer=build_optimizer(recipe),
+        optimizer=build_optimizer(recipe, len(train[1])),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
         jit_compile=False,  # XLA is several times slower for these convolutions on a CPU
@@ -148,14 +148,30 @@ def train_model(
     return history.rows
 
 
-def build_optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
-    """Build the optimiser that a recipe names, with Keras's defaults but the learning rate."""
+def build_optimizer(recipe: Recipe, train_count: int) -> keras.optimizers.Optimizer:
+    """Build the optimiser that a recipe names, with Keras's defaults but the learning rate.
+
+    Args:
+        recipe: the model's recipe.
+        train_count: number of training images, from which a schedule gets its steps.
+    """
     optimizers = {
         "adam": keras.optimizers.Adam,
         "rmsprop": keras.optimizers.RMSprop,
         "sgd": keras.optimizers.SGD,
     }
-    return optimizers[recipe.optimizer](recipe.learning_rate)
+    learning_rate = recipe.learning_rate
+    if recipe.schedule:
+        steps_per_epoch = batches_per_epoch(train_count, recipe)
+        warmup_steps = round(recipe.schedule.warmup_epochs * steps_per_epoch)
+        steps = (recipe.epochs + recipe.augmented_epochs) * steps_per_epoch
+        learning_rate = keras.optimizers.schedules.CosineDecay(
+            0.0 if warmup_steps else learning_rate,
+            decay_steps=steps - warmup_steps,
+            warmup_target=learning_rate if warmup_steps else None,
+            warmup_steps=warmup_steps,
+        )
+    return optimizers[recipe.optimizer](learning_rate)
 
 
 def best_epoch(history: list[dict]) -> dict:

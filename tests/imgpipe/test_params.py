@@ -107,6 +107,14 @@ def test_one_dropout_stands_for_all_layers(load):
             "models.cnn1.augmentation=null must be given when augmented_epochs is not 0",
         ),
         (
+            {"models.cnn1.schedule": {"decay": "cosine", "warmup_epochs": 10}},
+            "models.cnn1.schedule.warmup_epochs=10 must be less than the 10 epochs",
+        ),
+        (
+            {"models.cnn1.schedule": {"decay": "cosin", "warmup_epochs": 1}},
+            "models.cnn1.schedule.decay=cosin must be 'cosine'",
+        ),
+        (
             {"model": "cnn3", "models.cnn3.dropout": [0.1, 0.2]},
             "models.cnn3.dropout=[0.1, 0.2] must be one number or a list of 3",
         ),

@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from imgpipe.params import Augmentation, Recipe
+from imgpipe.params import Augmentation, Recipe, Schedule
 from imgpipe.training import best_epoch, build_model, build_optimizer, train_model, training_batches
 from tiny import make_images
 
@@ -21,6 +21,7 @@ def recipe(**changes):
         "batch_size": 8,
         "optimizer": "adam",
         "learning_rate": 0.001,
+        "schedule": None,
     }
     return Recipe(**(values | changes))
 
@@ -134,6 +135,22 @@ def test_of_equal_epochs_the_earliest_is_best():
 
 @pytest.mark.parametrize("name", ["adam", "rmsprop", "sgd"])
 def test_optimizers(name):
-    optimizer = build_optimizer(recipe(optimizer=name, learning_rate=0.03))
+    optimizer = build_optimizer(recipe(optimizer=name, learning_rate=0.03), 80)
     assert type(optimizer).__name__.lower() == name
     assert float(optimizer.learning_rate) == pytest.approx(0.03)
+
+
+@pytest.mark.parametrize(
+    ("warmup_epochs", "rates"),
+    [
+        # 20 steps: 80 images in batches of 8, two epochs.
+        (0.0, {0: 0.03, 5: 0.03 * (1 + 2**-0.5) / 2, 10: 0.015, 20: 0.0}),
+        (1.0, {0: 0.0, 5: 0.015, 10: 0.03, 15: 0.015, 20: 0.0}),
+    ],
+)
+def test_the_cosine_schedule_ends_with_the_training(warmup_epochs, rates):
+    schedule = Schedule(decay="cosine", warmup_epochs=warmup_epochs)
+    optimizer = build_optimizer(recipe(learning_rate=0.03, schedule=schedule), 80)
+    for step, rate in rates.items():
+        optimizer.iterations.assign(step)
+        assert float(optimizer.learning_rate) == pytest.approx(rate, abs=1e-7)
