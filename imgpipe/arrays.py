@@ -57,13 +57,9 @@ def open_array(path: Path) -> np.ndarray:
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: not found; dvc repro makes it")
-    if 0 in (shape := _shape(path)):  # nothing to map
-        return np.empty(shape, np.load(path, allow_pickle=False).dtype)
-    return np.load(path, mmap_mode="r", allow_pickle=False)
-
-
-def _shape(path: Path) -> tuple:
-    with path.open("rb") as file:
-        version = np.lib.format.read_magic(file)
-        read = getattr(np.lib.format, f"read_array_header_{version[0]}_0")
-        return read(file)[0]
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(
+            f"{path}: is not a whole .npy file ({error}); remove it and run dvc repro"
+        ) from None

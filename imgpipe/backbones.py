@@ -1,6 +1,5 @@
 """Frozen VGG networks: building one, and turning images into features with it."""
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,23 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from imgpipe.downloads import download
-from imgpipe.files import sha256_of_file
 from imgpipe.params import Backbone
 
-# MD5 sums of the files that keras.applications names, as pinned there.
-IMAGENET_FILES = {
-    "vgg16": (
-        "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
-        "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        "md5:6d6bbae143d832006294945121d1f1fc",
-    ),
-    "vgg19": (
-        "https://storage.googleapis.com/tensorflow/keras-applications/vgg19/"
-        "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        "md5:253f8cb515780f3b799900260a226db6",
-    ),
-}
 # Mean of ImageNet's training images in blue, green, red. Source: Simonyan & Zisserman 2015,
 # section 2.1, with the values of the published Caffe models.
 IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
@@ -64,8 +48,7 @@ def build_backbone(settings: Backbone, channels: int, weights: Path | None = Non
         float32 (n, feature_dim).
 
     Raises:
-        ValueError: the network has no such layer, the images are too small for it, or the
-            weights file does not fit.
+        ValueError: the weights file does not fit the network.
     """
     keras.utils.set_random_seed(RANDOM_WEIGHTS_SEED)
     with _dtype_policy(settings.precision):
@@ -132,20 +115,12 @@ def _scale(x, scaling: str):
 def _build_network(settings: Backbone, scaled_images) -> keras.Model:
     """Build the whole network without its top, on images that are resized and scaled."""
     build = {"vgg16": keras.applications.VGG16, "vgg19": keras.applications.VGG19}
-    size = settings.image_size
-    try:
-        network = build[settings.network](
-            weights=None, include_top=False, input_shape=(*size, 3), input_tensor=scaled_images
-        )
-    except ValueError as error:
-        raise ValueError(f"params.yaml: backbone.image_size={size}: {error}") from None
-    names = [layer.name for layer in network.layers if layer.name.startswith("block")]
-    if settings.layer not in names:
-        raise ValueError(
-            f"params.yaml: backbone.layer={settings.layer} is not in {settings.network}; "
-            f"known: {', '.join(names)}"
-        )
-    return network
+    return build[settings.network](
+        weights=None,
+        include_top=False,
+        input_shape=(*settings.image_size, 3),
+        input_tensor=scaled_images,
+    )
 
 
 def _load_weights(network: keras.Model, path: Path) -> None:
@@ -155,53 +130,6 @@ def _load_weights(network: keras.Model, path: Path) -> None:
         raise ValueError(
             f"{path}: does not hold the weights of {network.name} without its top "
             f"({str(error).splitlines()[0]}); give a file made for that network"
-        ) from None
-
-
-def find_weights(settings: Backbone) -> Path | None:
-    """Return the weights file that a backbone block means, downloaded if need be, and checked.
-
-    Returns:
-        A path; None for `weights: null`.
-
-    Raises:
-        FileNotFoundError: the named file does not exist.
-        ValueError: its SHA-256 sum is not weights_sha256.
-        OSError: the ImageNet weights cannot be downloaded.
-    """
-    if settings.weights is None:
-        return None
-    if settings.weights == "imagenet":
-        return _download_imagenet(settings.network)
-    path = Path(settings.weights)
-    _check_weights_file(path, settings.weights_sha256)
-    return path
-
-
-def _check_weights_file(path: Path, sha256: str) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no such file; backbone.weights in params.yaml names it (imagenet downloads "
-            "the published weights)"
-        )
-    found = sha256_of_file(path)
-    if found != sha256:
-        raise ValueError(
-            f"{path}: has the SHA-256 sum {found}, but backbone.weights_sha256 in params.yaml is "
-            f"{sha256}; put the meant file back, or set the new sum to compute features anew"
-        )
-
-
-def _download_imagenet(network: str) -> Path:
-    url, md5 = IMAGENET_FILES[network]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "imgpipe"
-    try:
-        return download(url, cache / url.rpartition("/")[2], md5)
-    except (OSError, ValueError) as error:
-        raise OSError(
-            f"the ImageNet weights of {network} cannot be downloaded from {url} ({error}); give a "
-            "copy of your own: set backbone.weights to its path in params.yaml and "
-            "backbone.weights_sha256 to its SHA-256 sum"
         ) from None
 
 

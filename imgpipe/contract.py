@@ -1,13 +1,17 @@
-"""The input contract: what a trained model expects, stored beside its weights."""
+"""The input contract: what a trained model expects, and how both are stored."""
 
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from imgpipe.files import replacing
 from imgpipe.params import Backbone
 
-BACKBONE_WEIGHTS = "backbone.weights.h5"  # beside a contract that has a backbone
+# The files of a trained model.
+ARCHITECTURE = "model.json"
+WEIGHTS = "model.weights.h5"
+CONTRACT = "contract.json"
+BACKBONE_WEIGHTS = "backbone.weights.h5"  # only where the contract has a backbone
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,23 @@ class Contract:
     backbone: Backbone | None
 
 
-def save_contract(contract: Contract, path: Path) -> None:
-    """Write a contract as JSON."""
+def save_trained(folder: Path, model, contract: Contract, backbone_weights: Path) -> None:
+    """Write a trained model into an existing folder; the same model gives the same bytes.
+
+    Args:
+        folder: where the files go.
+        model: the trained keras.Model.
+        contract: stored beside it.
+        backbone_weights: file of the backbone's weights, copied if the contract has a backbone.
+    """
+    (folder / ARCHITECTURE).write_text(model.to_json(indent=1) + "\n", encoding="utf-8")
+    model.save_weights(folder / WEIGHTS)
     content = asdict(contract)
     if contract.backbone:
         content["backbone"] = contract.backbone.model_dump()
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        shutil.copyfile(backbone_weights, folder / BACKBONE_WEIGHTS)
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    (folder / CONTRACT).write_text(text, encoding="utf-8")
 
 
 def load_contract(path: Path) -> Contract:

@@ -23,6 +23,7 @@ from imgpipe.stage import progress_bar
 ANSWER_SECONDS = 10  # an address that has not answered by then is given up
 CONNECT_SECONDS = 5
 READ_SECONDS = 30  # between two packets of a download
+APT_HOOKS = ("Pre-Invoke", "Post-Invoke", "Post-Invoke-Success")
 _BLOCK = 1 << 20
 
 
@@ -97,9 +98,11 @@ def download(url: str, path: Path, known_hash: str | None = None) -> Path:
 def _getter(source) -> tuple[str, Callable[[list[str], Path], dict[str, Path]]]:
     """Return a source's name in words, and its function (names, scratch) -> found paths."""
     if isinstance(source, list):
-        return f"source {', '.join(source)}", lambda names, _: _find(names, map(Path, source))
+        files = [Path(file).expanduser() for file in source]
+        return f"source {', '.join(source)}", lambda names, _: _find(names, files)
     if isinstance(source, str):
-        return f"source {source}", lambda names, _: _find_in_folder(names, Path(source))
+        own = Path(source).expanduser()
+        return f"source {source}", lambda names, _: _find_in_folder(names, own)
     if source.folder:
         folder = Path(source.folder)
         return f"folder {folder}", lambda names, _: _find_in_folder(names, folder)
@@ -184,11 +187,20 @@ def _download_debian_package(names: list[str], package: str, scratch: Path) -> d
         "Acquire::Languages": "none",
         # As root, apt would hand the download to a user that may not write here.
         "APT::Sandbox::User": "root" if os.geteuid() == 0 else "",
-        "APT::Update::Error-Mode": "any",
     }
-    settings = [f"-o{key}={value}" for key, value in options.items()]
-    _apt(["update", *settings], scratch, "package lists")
-    _apt(["download", *settings, package], scratch, package)
+    hooks = scratch / "no-hooks.conf"  # what the system does after an update of its own lists
+    hooks.write_text("".join(f"#clear APT::Update::{hook};\n" for hook in APT_HOOKS))
+    settings = ["-c", hooks, *(f"-o{key}={value}" for key, value in options.items())]
+    try:
+        _apt(["update", *settings], scratch, "package lists")
+    except OSError as error:  # another repository may be out of order; the download will tell
+        update_error = f" ({error})"
+    else:
+        update_error = ""
+    try:
+        _apt(["download", *settings, package], scratch, package)
+    except OSError as error:
+        raise OSError(f"{error}{update_error}") from None
     (archive,) = scratch.glob("*.deb")
     subprocess.run(["dpkg-deb", "-x", archive, scratch / "unpacked"], check=True)
     return _find(names, (p for p in (scratch / "unpacked").rglob("*") if p.is_file()))

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +11,8 @@ from pathlib import Path
 def replacing(path: str | Path) -> Iterator[Path]:
     """Give a temporary path to write a file or folder at; rename it to `path` on success.
 
-    The temporary name lies in `path`'s own folder, so the rename is atomic. On any error it is
-    removed and `path` stays as it was.
+    The temporary name lies beside `path`, so nothing is copied and no reader ever sees a part. On
+    any error it is removed and `path` stays as it was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -21,7 +20,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary = Path(folder) / path.name
         yield temporary
         if path.is_dir():
-            shutil.rmtree(path)
+            path.rename(Path(folder) / f"{path.name}.old")
         temporary.replace(path)
 
 

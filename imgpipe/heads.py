@@ -4,7 +4,7 @@ from imgpipe.params import Count, Share
 
 
 def build_head(
-    input_shape,
+    feature_shape,
     class_count,
     *,
     standardize: bool,
@@ -14,7 +14,7 @@ def build_head(
     """Build the classifier.
 
     Args:
-        input_shape: (feature_dim,) of the features, float16.
+        feature_shape: (feature_dim,) of the features, float16.
         class_count: number of classes.
         standardize: bring each feature to mean 0 and variance 1 over the training images; the
             means and variances are learnt by the layer's `adapt` before training.
@@ -26,7 +26,7 @@ def build_head(
     """
     from keras import Input, Sequential, layers
 
-    model = Sequential([Input(input_shape, dtype="float16")])
+    model = Sequential([Input(feature_shape, dtype="float16")])
     if standardize:
         model.add(layers.Normalization())
     if hidden_units:

@@ -1,9 +1,13 @@
 """From image files and stored images to uint8 arrays of one size and channel count."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
+
+# What Pillow's decoders raise on files that are not what they claim to be.
+_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 
 
 def load_image(path: Path, *, image_size: list[int], channels: int) -> np.ndarray:
@@ -27,17 +31,20 @@ def load_image(path: Path, *, image_size: list[int], channels: int) -> np.ndarra
             picture = convert_picture(ImageOps.exif_transpose(image), channels)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (*_DECODE_ERRORS, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: cannot be decoded as an image ({error})") from None
     return _resize_picture(picture, image_size)
 
 
 def convert_picture(picture: Image.Image, channels: int) -> Image.Image:
     """Turn a Pillow image of any mode into "L" (1 channel) or "RGB" (3), over white."""
-    if picture.mode.startswith(("I", "F")):  # 16 bits a pixel and more: keep the upper eight
+    if picture.mode.startswith("I"):  # 16 bits a pixel: keep the upper eight
+        values = np.asarray(picture, np.int64).clip(0, 65535)
+        picture = Image.fromarray((values // 257).astype(np.uint8))
+    elif picture.mode == "F":  # no range is agreed on: the picture's own counts
         values = np.asarray(picture, np.float64)
-        top = 65535 if values.max() > 255 else 255
-        picture = Image.fromarray((values.clip(0, top) * (255 / top)).round().astype(np.uint8))
+        span = np.ptp(values) or 1.0
+        picture = Image.fromarray(((values - values.min()) * (255 / span)).astype(np.uint8))
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         paper = Image.new("RGBA", picture.size, "white")

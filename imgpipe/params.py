@@ -45,9 +45,21 @@ Seed = Annotated[int, _rule(lambda n: 0 <= n < 2**32, "must lie in [0, 2**32)")]
 ImageSize = Annotated[
     list[Count], _rule(lambda size: len(size) == 2, "must be [height, width] in pixels")
 ]
+BackboneImageSize = Annotated[
+    ImageSize, _rule(lambda size: min(size) >= 32, "must be 32 or more pixels each way for a VGG")
+]
 Sha256 = Annotated[
     str,
     _rule(lambda h: re.fullmatch("[0-9a-f]{64}", h), "must be a SHA-256 sum: 64 digits 0-9a-f"),
+]
+
+SourcePath = Annotated[str, _rule(bool, "must name a file or folder, or be null")]
+Files = Annotated[
+    dict[str, Sha256],
+    _rule(
+        lambda files: files and all(re.fullmatch(r"\w[\w.+-]*", name) for name in files),
+        "must map one or more plain file names to SHA-256 sums",
+    ),
 ]
 
 
@@ -70,6 +82,19 @@ def _shares(count: int):
 
 TwoShares = _shares(2)
 ThreeShares = _shares(3)
+
+
+def _vgg_layers(convolutions: tuple[int, ...]) -> list[str]:
+    """List the layers of a VGG whose blocks have these numbers of convolutions."""
+    return [
+        f"block{block}_{name}"
+        for block, count in enumerate(convolutions, 1)
+        for name in [*(f"conv{n}" for n in range(1, count + 1)), "pool"]
+    ]
+
+
+# As keras.applications names them.
+VGG_LAYERS = {"vgg16": _vgg_layers((2, 2, 3, 3, 3)), "vgg19": _vgg_layers((2, 2, 4, 4, 4))}
 
 
 class _Block(BaseModel):
@@ -103,9 +128,9 @@ class Dataset(_Block):
     """One block under datasets: what the images are and where they come from."""
 
     format: Literal["idx"]
-    source: str | list[str] | None
+    source: SourcePath | list[SourcePath] | None
     public_sources: list[PublicSource]
-    files: dict[str, Sha256]
+    files: Files
     class_names: Annotated[
         list[str],
         _rule(
@@ -125,9 +150,17 @@ class Backbone(_Block):
     weights_sha256: Sha256 | None
     layer: str
     pooling: Literal["flatten", "max", "avg"]
-    image_size: ImageSize
+    image_size: BackboneImageSize
     scaling: Literal["imagenet", "unit"]
     precision: Literal["auto", "float32", "bfloat16", "float16"]
+
+    @model_validator(mode="after")
+    def _check_layer(self):
+        if self.layer not in VGG_LAYERS[self.network]:
+            raise PydanticCustomError(
+                "rule", f".layer={self.layer} must be one of {', '.join(VGG_LAYERS[self.network])}"
+            )
+        return self
 
 
 class Augmentation(_Block):
@@ -215,10 +248,16 @@ def _check_model(checker: "_Checker", block: Any, name: str) -> tuple[Recipe, di
     key = f"models.{name}"
     if not isinstance(block, dict):
         raise checker.error(key, block, "must be a mapping of the model's parameters")
-    option_types = architecture_options(name)
+    takes_features, option_types = describe_architecture(name)
     checker.check_keys(block, set(Recipe.model_fields) | set(option_types), f"{key}.")
     recipe = checker.check(Recipe, {k: block[k] for k in Recipe.model_fields}, key)
     options = {k: checker.check(kind, block[k], f"{key}.{k}") for k, kind in option_types.items()}
+    if takes_features and not recipe.backbone:
+        raise checker.error(f"{key}.backbone", None, "must be given: this model takes features")
+    if recipe.backbone and not takes_features:
+        raise ValueError(
+            f"{checker.file}: {key}.backbone must be null: this model takes the images themselves"
+        )
     if recipe.augmented_epochs and recipe.backbone:
         raise checker.error(
             f"{key}.augmented_epochs",
@@ -260,32 +299,49 @@ def _check_weights(checker: "_Checker", backbone: Backbone | None, key: str) -> 
 
 
 def _sum_hint(weights: str) -> str:
-    path = Path(weights)
+    path = Path(weights).expanduser()
     if not path.is_file():
         return "and there is no such file"
     return f"now {sha256_of_file(path)}"
 
 
-def architecture_options(model: str) -> dict[str, Any]:
-    """List the options of `imgpipe/models/<model>.py`: name and type of each.
+def describe_architecture(model: str) -> tuple[bool, dict[str, Any]]:
+    """Tell what `imgpipe/models/<model>.py` takes.
 
-    They are the keyword-only arguments of its `build_model`, so that a model states its options
-    in one place.
+    Its `build_model` says so in one place: the first argument is `image_shape` or, for a model
+    that takes a backbone's features, `feature_shape`; the keyword-only arguments, with the types
+    as annotations, are its options.
+
+    Returns:
+        Whether it takes features, and the name and type of each option.
 
     Raises:
-        ValueError: there is no such module.
+        ValueError: there is no such module, or it lacks one of these.
     """
+    file = f"imgpipe/models/{model}.py"
     try:
         module = import_module(f"imgpipe.models.{model}")
+        arguments = inspect.signature(module.build_model, eval_str=True).parameters
     except ModuleNotFoundError as error:
         if error.name != f"imgpipe.models.{model}":
             raise
         raise ValueError(
-            f"imgpipe/models/{model}.py: not found; the block models.{model} in {PARAMS_FILE} "
-            "needs this file with a function build_model"
+            f"{file}: not found; the block models.{model} in {PARAMS_FILE} needs this file with a "
+            "function build_model"
         ) from None
-    arguments = inspect.signature(module.build_model).parameters.values()
-    return {a.name: a.annotation for a in arguments if a.kind is a.KEYWORD_ONLY}
+    except AttributeError:
+        raise ValueError(f"{file}: has no function build_model; add it") from None
+    first = next(iter(arguments), "none")
+    if first not in ("image_shape", "feature_shape"):
+        raise ValueError(
+            f"{file}: the first argument of build_model is {first}; name it image_shape, or "
+            "feature_shape if the model takes a backbone's features"
+        )
+    options = {a.name: a.annotation for a in arguments.values() if a.kind is a.KEYWORD_ONLY}
+    for option, kind in options.items():
+        if kind is inspect.Parameter.empty:
+            raise ValueError(f"{file}: build_model's option {option} has no type; annotate it")
+    return first == "feature_shape", options
 
 
 class _Checker:
@@ -311,8 +367,10 @@ class _Checker:
         catalogue, name = content[f"{kind}s"], content[kind]
         if not isinstance(catalogue, dict):
             raise self.error(f"{kind}s", catalogue, f"must be a mapping of {kind} blocks")
+        if not isinstance(name, str):
+            raise self.error(kind, name, f"must be the name of one {kind}")
         if name not in catalogue:
-            close = difflib.get_close_matches(str(name), catalogue, n=1)
+            close = difflib.get_close_matches(name, map(str, catalogue), n=1)
             meant = f"; did you mean {close[0]}?" if close else ""
             raise ValueError(
                 f"{self.file}: {kind}={name} is not in {kind}s; "
@@ -335,6 +393,8 @@ class _Checker:
             return self._unknown_key(path, _known_keys(kind, steps[:-1]))
         if fault["type"] == "missing":
             return self._missing_key(path)
+        if fault["msg"].startswith("."):  # a rule about one key of a block, worded there
+            return ValueError(f"{self.file}: {path}{fault['msg']}")
         rule = fault["msg"].replace("Input should be", "must be")
         return self.error(path, fault["input"], rule)
 

@@ -52,7 +52,7 @@ def split_holdout(table: pd.DataFrame, *, val_fraction: float, seed: int) -> pd.
     train_count = len(published_train) - val_count
     if counts.min() < 2 or min(val_count, train_count) < len(counts):
         raise ValueError(
-            f"params.yaml: split.val_fraction={val_fraction} of {len(published_train)} training "
+            f"params.yaml: val_fraction={val_fraction} of {len(published_train)} training "
             f"images leaves {val_count} for val and {train_count} for train, and the smallest "
             f"class has {counts.min()}; each of the {len(counts)} classes needs an image in both: "
             "change val_fraction or add images"

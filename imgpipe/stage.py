@@ -18,6 +18,7 @@ def run_main(main: Callable[[], None]) -> None:
     Scripts import what imports TensorFlow inside `main`, under quiet_import, once the parameters
     and inputs were checked: a mistake is told in half a second instead of five.
     """
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its errors come as exceptions too
     if os.environ.get("IMGPIPE_TRACEBACK") == "1":
         main()

@@ -1,6 +1,7 @@
 """Training a model: batches, optimiser, the loop, the best weights."""
 
 import csv
+import math
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from imgpipe.augmentation import augment_images
+from imgpipe.determinism import make_deterministic
 from imgpipe.params import Params, Recipe
 
 
@@ -27,8 +29,7 @@ def train_new_model(
     Returns:
         The model with its best weights, and the history, as in train_model.
     """
-    keras.utils.set_random_seed(params.seed)
-    tf.config.experimental.enable_op_determinism()
+    make_deterministic(params.seed)
     class_count = len(params.dataset.class_names)
     model = build_model(params.model_name, train[0].shape[1:], class_count, params.options)
     return model, train_model(model, train, val, params.recipe, params.seed, history_file)
@@ -46,8 +47,9 @@ def build_model(name: str, input_shape: tuple, class_count: int, options: dict) 
     except ValueError as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
-            f"models.{name} cannot take inputs of shape {input_shape}: {reason} "
-            "Give the dataset a larger image_size, or choose another model"
+            f"models.{name} cannot take inputs of shape {input_shape}: {reason} If they are too "
+            "small for its convolutions, give the dataset a larger image_size or choose another "
+            "model"
         ) from None
 
 
@@ -82,9 +84,7 @@ def training_batches(inputs, labels, recipe: Recipe, seed: int) -> tf.data.Datas
 
         return plain_epoch(epoch).enumerate().map(augment, num_parallel_calls=tf.data.AUTOTUNE)
 
-    def gather(rows):
-        return _take(inputs, rows), tf.gather(tf.constant(labels), rows)
-
+    gather = _gatherer(inputs, labels)
     total = recipe.epochs + recipe.augmented_epochs
     stream = tf.data.Dataset.range(recipe.epochs).flat_map(plain_epoch)
     if recipe.augmented_epochs:
@@ -100,12 +100,10 @@ def batches_per_epoch(count: int, recipe: Recipe) -> int:
 
 def plain_batches(inputs, labels, batch_size: int) -> tf.data.Dataset:
     """Stream inputs once, in their order, for validation and testing."""
-
-    def gather(rows):
-        return _take(inputs, rows), tf.gather(tf.constant(labels), rows)
-
     rows = tf.data.Dataset.range(len(labels)).batch(batch_size)
-    return rows.map(gather, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    return rows.map(_gatherer(inputs, labels), num_parallel_calls=tf.data.AUTOTUNE).prefetch(
+        tf.data.AUTOTUNE
+    )
 
 
 def train_model(
@@ -126,26 +124,25 @@ def train_model(
         One mapping an epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy. The model
         has the weights of the epoch with the highest val_accuracy, the earliest of equals.
     """
-    _adapt(model, train[0], recipe.batch_size)
+    _adapt(model, plain_batches(*train, 1024))
     model.compile(
         optimizer=build_optimizer(recipe, len(train[1])),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
         jit_compile=False,  # XLA is several times slower for these convolutions on a CPU
     )
-    history = _History(history_file)
-    best = _BestWeights()
+    record = _Record(history_file)
     model.fit(
         training_batches(*train, recipe, seed),
         epochs=recipe.epochs + recipe.augmented_epochs,
         steps_per_epoch=batches_per_epoch(len(train[1]), recipe),
         shuffle=False,  # the stream is shuffled already
         validation_data=plain_batches(*val, 1024),
-        callbacks=[history, best],
+        callbacks=[keras.callbacks.TerminateOnNaN(), record],
         verbose=1 if sys.stdout.isatty() else 2,
     )
-    model.set_weights(best.weights)
-    return history.rows
+    model.set_weights(record.best_weights)
+    return record.rows
 
 
 def build_optimizer(recipe: Recipe, train_count: int) -> keras.optimizers.Optimizer:
@@ -179,47 +176,54 @@ def best_epoch(history: list[dict]) -> dict:
     return max(history, key=lambda row: row["val_accuracy"])
 
 
-class _History(keras.callbacks.Callback):
-    """Keeps what each epoch scored, and writes it at once to a CSV file."""
+class _Record(keras.callbacks.Callback):
+    """Keeps each epoch's scores, in memory and in a CSV file, and the best epoch's weights."""
 
     def __init__(self, path: Path):
         super().__init__()
         self.path = path
         self.rows = []
+        self.best_weights = None
 
     def on_epoch_end(self, epoch, logs):
-        self.rows.append({"epoch": epoch + 1, **{name: float(v) for name, v in logs.items()}})
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("w" if epoch == 0 else "a", newline="") as file:
+        scores = {name: float(value) for name, value in logs.items()}
+        if not all(map(math.isfinite, scores.values())) or "val_loss" not in scores:
+            raise ValueError(
+                f"training broke down in epoch {epoch + 1}: the loss is no number any more; lower "
+                "learning_rate in the model's block of params.yaml"
+            )
+        self.rows.append({"epoch": epoch + 1, **scores})
+        if best_epoch(self.rows) is self.rows[-1]:
+            self.best_weights = self.model.get_weights()
+        self._write()
+
+    def _write(self):
+        if len(self.rows) == 1:
+            # Not overwritten: an earlier history may share its bytes with DVC's cache.
+            self.path.unlink(missing_ok=True)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, self.rows[0], lineterminator="\n")
-            if epoch == 0:
+            if len(self.rows) == 1:
                 writer.writeheader()
             writer.writerow(self.rows[-1])
 
 
-class _BestWeights(keras.callbacks.Callback):
-    """Keeps the weights of the epoch with the highest val_accuracy, the earliest of equals."""
-
-    def __init__(self):
-        super().__init__()
-        self.accuracy = -1.0
-        self.weights = None
-
-    def on_epoch_end(self, epoch, logs):
-        if logs["val_accuracy"] > self.accuracy:
-            self.accuracy = logs["val_accuracy"]
-            self.weights = self.model.get_weights()
-
-
-def _adapt(model: keras.Model, inputs: np.ndarray, batch_size: int) -> None:
+def _adapt(model: keras.Model, batches: tf.data.Dataset) -> None:
     for layer in model.layers:
         if isinstance(layer, keras.layers.Normalization):
-            labels = np.zeros(len(inputs), np.int64)
-            layer.adapt(plain_batches(inputs, labels, batch_size).map(lambda batch, _: batch))
+            layer.adapt(batches.map(lambda inputs, _: inputs))
 
 
-def _take(inputs: np.ndarray, rows: tf.Tensor) -> tf.Tensor:
-    """Read rows of an array, which may be a memory map, as a tensor."""
-    taken = tf.numpy_function(lambda numbers: inputs[numbers], [rows], inputs.dtype)
-    taken.set_shape([None, *inputs.shape[1:]])
-    return taken
+def _gatherer(inputs: np.ndarray, labels: np.ndarray):
+    """Make a function from row numbers to (inputs, labels), for maps over a tf.data.Dataset.
+
+    `inputs` may be a memory map: only the rows asked for are read.
+    """
+
+    def gather(rows):
+        taken = tf.numpy_function(lambda numbers: inputs[numbers], [rows], inputs.dtype)
+        taken.set_shape([None, *inputs.shape[1:]])
+        return taken, tf.gather(tf.constant(labels), rows)
+
+    return gather

@@ -1,23 +1,24 @@
-"""check: is params.yaml in order? Reads nothing else; writes "ok" to data/checked.
+"""check: is params.yaml in order? Reads nothing else; writes "ok" to the file named on the line.
 
-Every stage checks params.yaml when it starts. This one runs before all others whenever `dataset`
-or `model` changes, because DVC itself would stop at an unknown name with a message that does not
-list the known ones. Its output never changes, so it makes nothing else run again.
+Every stage checks params.yaml when it starts, but DVC removes a stage's earlier results before it
+starts it, and stops at an unknown name with a message of its own. So two stages run this script
+ahead of all others: check_names whenever `dataset` or `model` changes, check_values whenever the
+chosen blocks or the seed do. Their outputs never change, so they make nothing else run again.
 """
 
+import sys
 from pathlib import Path
 
+from imgpipe.files import replacing
 from imgpipe.params import load_params
 from imgpipe.stage import run_main
-
-CHECKED = Path("data/checked")
 
 
 def main():
     """Check the parameters, or stop with the reason."""
     params = load_params()
-    CHECKED.parent.mkdir(exist_ok=True)
-    CHECKED.write_text("ok\n")
+    with replacing(Path(sys.argv[1])) as path:
+        path.write_text("ok\n")
     print(f"check: {params.model_name} on {params.dataset_name}, seed {params.seed}")
 
 

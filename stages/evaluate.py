@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from imgpipe.arrays import open_array
-from imgpipe.contract import load_contract
+from imgpipe.contract import CONTRACT, load_contract
 from imgpipe.evaluation import score_classes, score_predictions, tabulate_predictions
 from imgpipe.files import replacing
 from imgpipe.stage import quiet_import, run_main
@@ -30,15 +30,17 @@ PER_CLASS = Path("plots/per_class.csv")
 
 def main():
     """Predict the test subset, score it, write the tables."""
-    contract = load_contract(MODEL / "contract.json")
+    contract = load_contract(MODEL / CONTRACT)
     images = open_array(ARRAYS / "test_images.npy")
     labels = np.array(open_array(ARRAYS / "test_labels.npy"))
     inputs = open_array(FEATURES / "test.npy") if contract.backbone else images
 
     with quiet_import():
+        from imgpipe.determinism import make_deterministic
         from imgpipe.inspection import compute_activation_maps, measure_cost
         from imgpipe.trained import load_trained, predict_probabilities
 
+    make_deterministic(0)  # nothing is drawn, but sums have an order
     trained = load_trained(MODEL)
     probabilities = predict_probabilities(trained.model, inputs)
     manifest = pd.read_csv(MANIFEST)

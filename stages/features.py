@@ -47,10 +47,13 @@ def write_features(params: Params, weights_file: Path) -> tuple[dict, str]:
     """
     with quiet_import():
         from imgpipe import backbones
+        from imgpipe.determinism import make_deterministic
+        from imgpipe.weights import find_weights
 
+    make_deterministic(backbones.RANDOM_WEIGHTS_SEED)
     precision = backbones.resolve_precision(params.recipe.backbone.precision)
     settings = params.recipe.backbone.model_copy(update={"precision": precision})
-    weights = backbones.find_weights(settings)
+    weights = find_weights(settings)
     backbone = backbones.build_backbone(settings, params.dataset.channels, weights)
     batch_size = backbones.choose_batch_size(settings.image_size)
     feature_dim = backbone.output_shape[1]
@@ -67,7 +70,9 @@ def write_features(params: Params, weights_file: Path) -> tuple[dict, str]:
         f"{total:,} × {feature_dim:,} from {settings.network} up to {settings.layer} at "
         f"{settings.image_size[0]}×{settings.image_size[1]} in {precision}, {rate:.0f} images/s"
     )
-    return settings.model_dump(), summary
+    # Where the file lay is nobody's business later: its sum says what it was.
+    named = settings.weights if settings.weights in (None, "imagenet") else "file"
+    return settings.model_dump() | {"weights": named}, summary
 
 
 def read_blocks(path: Path, count: int, size: int, bar):

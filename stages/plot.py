@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pandas as pd
 
@@ -19,6 +20,7 @@ PLOTS = Path("plots")
 
 def main():
     """Draw and write each figure."""
+    matplotlib.rcdefaults()  # whatever the user's matplotlibrc says
     class_names = load_contract(CONTRACT).class_names
     predictions = read_table("predictions")
     test_images = open_array(ARRAYS / "test_images.npy")

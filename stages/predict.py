@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from imgpipe.contract import load_contract
+from imgpipe.contract import CONTRACT, load_contract
 from imgpipe.images import load_image
 from imgpipe.stage import quiet_import, run_main
 
@@ -19,7 +19,7 @@ MODEL = Path("data/model")
 def main():
     """Print classes and probabilities of each file."""
     arguments = parse_arguments()
-    contract = load_contract(MODEL / "contract.json")
+    contract = load_contract(MODEL / CONTRACT)
     size = {"image_size": contract.image_size, "channels": contract.channels}
     images = np.stack([load_image(path, **size) for path in arguments.images])
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from imgpipe.contract import load_contract
+from imgpipe.contract import CONTRACT, load_contract
 from imgpipe.stage import run_main
 
 MODEL = Path("data/model")
@@ -12,7 +12,7 @@ METRICS = Path("metrics")
 
 def main():
     """Print one table."""
-    contract = load_contract(MODEL / "contract.json")
+    contract = load_contract(MODEL / CONTRACT)
     train, test = (json.loads((METRICS / f"{s}.json").read_text()) for s in ("train", "test"))
     low, high = test["accuracy_low"], test["accuracy_high"]
     rows = {

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from imgpipe.arrays import open_array
-from imgpipe.contract import BACKBONE_WEIGHTS, Contract
+from imgpipe.contract import BACKBONE_WEIGHTS, Contract, save_trained
 from imgpipe.files import replacing
 from imgpipe.params import Backbone, load_params
 from imgpipe.stage import quiet_import, run_main
@@ -40,11 +40,11 @@ def main():
     train, val = (read_subset(subset, contract.backbone) for subset in ("train", "val"))
 
     with quiet_import():
-        from imgpipe.trained import save_trained
         from imgpipe.training import best_epoch, train_new_model
 
     model, history = train_new_model(params, train, val, HISTORY)
     with replacing(MODEL) as folder:
+        folder.mkdir()
         save_trained(folder, model, contract, FEATURES / "backbone" / BACKBONE_WEIGHTS)
     best = best_epoch(history)
     with replacing(METRICS) as path:

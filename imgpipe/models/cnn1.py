@@ -3,11 +3,11 @@
 from imgpipe.params import Share
 
 
-def build_model(input_shape, class_count, *, dropout: Share):
+def build_model(image_shape, class_count, *, dropout: Share):
     """Build the network; 693,962 parameters for 28×28×1 and ten classes.
 
     Args:
-        input_shape: (height, width, channels) of the images, uint8.
+        image_shape: (height, width, channels) of the images, uint8.
         class_count: number of classes.
         dropout: share of values dropped after the pooling.
 
@@ -18,7 +18,7 @@ def build_model(input_shape, class_count, *, dropout: Share):
 
     return Sequential(
         [
-            Input(input_shape, dtype="uint8"),
+            Input(image_shape, dtype="uint8"),
             layers.Rescaling(1 / 255),
             layers.Conv2D(32, 3, activation="relu"),
             layers.MaxPooling2D(),

@@ -3,11 +3,11 @@
 from imgpipe.params import Share, ThreeShares
 
 
-def build_model(input_shape, class_count, *, dropout: ThreeShares, dense_dropout: Share):
+def build_model(image_shape, class_count, *, dropout: ThreeShares, dense_dropout: Share):
     """Build the network; 241,546 parameters for 28×28×1 and ten classes.
 
     Args:
-        input_shape: (height, width, channels) of the images, uint8.
+        image_shape: (height, width, channels) of the images, uint8.
         class_count: number of classes.
         dropout: share of values dropped after each of the three convolutions.
         dense_dropout: the same after the hidden dense layer.
@@ -20,7 +20,7 @@ def build_model(input_shape, class_count, *, dropout: ThreeShares, dense_dropout
     first, second, third = dropout
     return Sequential(
         [
-            Input(input_shape, dtype="uint8"),
+            Input(image_shape, dtype="uint8"),
             layers.Rescaling(1 / 255),
             layers.Conv2D(32, 3, activation="relu"),
             layers.MaxPooling2D(),

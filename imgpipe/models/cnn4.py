@@ -3,11 +3,11 @@
 from imgpipe.params import ThreeShares, TwoShares
 
 
-def build_model(input_shape, class_count, *, dropout: ThreeShares, dense_dropout: TwoShares):
+def build_model(image_shape, class_count, *, dropout: ThreeShares, dense_dropout: TwoShares):
     """Build the network; 1,221,546 parameters for 28×28×1 and ten classes.
 
     Args:
-        input_shape: (height, width, channels) of the images, uint8.
+        image_shape: (height, width, channels) of the images, uint8.
         class_count: number of classes.
         dropout: share of values dropped at three places among the convolutions.
         dense_dropout: the same after each of the two hidden dense layers.
@@ -21,7 +21,7 @@ def build_model(input_shape, class_count, *, dropout: ThreeShares, dense_dropout
     fourth, fifth = dense_dropout
     return Sequential(
         [
-            Input(input_shape, dtype="uint8"),
+            Input(image_shape, dtype="uint8"),
             layers.Rescaling(1 / 255),
             layers.Conv2D(32, 3, activation="relu"),
             layers.BatchNormalization(),

@@ -40,13 +40,13 @@ def test_missing_and_truncated_files(tmp_path):
         open_array(tmp_path / "x.npy")
     np.save(tmp_path / "x.npy", np.zeros(1000))
     (tmp_path / "x.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:-1])
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"x\.npy: is not a whole \.npy file"):
         open_array(tmp_path / "x.npy")
 
 
 def test_pickles_are_refused(tmp_path):
     np.save(tmp_path / "x.npy", np.array([{}]), allow_pickle=True)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"x\.npy: is not a whole"):
         open_array(tmp_path / "x.npy")
 
 

@@ -1,12 +1,12 @@
 """imgpipe.backbones: the same features as plain Keras, one scaling, any cut."""
 
+import h5py
 import keras
 import numpy as np
 import pytest
 
 from imgpipe import backbones
-from imgpipe.backbones import build_backbone, extract_features, find_weights, resolve_precision
-from imgpipe.files import sha256_of_file
+from imgpipe.backbones import build_backbone, extract_features, resolve_precision
 from imgpipe.params import Backbone
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
@@ -98,36 +98,28 @@ def test_vgg16_has_its_count():
     assert backbone.count_params() == 14_714_688
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        (
-            {"layer": "block9_pool"},
-            "backbone.layer=block9_pool is not in vgg16; known: block1_conv1",
-        ),
-        ({"image_size": [16, 16]}, r"backbone.image_size=\[16, 16\]"),
-    ],
-)
-def test_settings_that_the_network_cannot_meet(changes, message):
-    with pytest.raises(ValueError, match=message):
-        build_backbone(settings(**changes), 3)
+def save_legacy(network, path):
+    """Save weights in the layout of the files that keras.applications downloads."""
+    from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
+
+    with h5py.File(path, "w") as file:
+        save_weights_to_hdf5_group(file, network)
 
 
-def test_weights_files(tmp_path):
-    path = tmp_path / "own.weights.h5"
+@pytest.mark.parametrize("layout", ["own.weights.h5", "vgg16_notop.h5"])
+def test_weights_of_both_layouts_are_loaded(tmp_path, layout):
     keras.utils.set_random_seed(7)
     network = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
-    network.save_weights(path)
-    named = settings(weights=str(path), weights_sha256=sha256_of_file(path))
-    backbone = build_backbone(named, 3, find_weights(named))
-    first = next(w for w in backbone.weights if w.shape == (3, 3, 3, 64))
-    np.testing.assert_array_equal(first, network.get_layer("block1_conv1").kernel)
-
-    with pytest.raises(ValueError, match=r"has the SHA-256 sum .* but backbone\.weights_sha256"):
-        find_weights(settings(weights=str(path), weights_sha256="0" * 64))
-    with pytest.raises(FileNotFoundError, match="no such file"):
-        find_weights(settings(weights=str(tmp_path / "x"), weights_sha256="0" * 64))
-    assert find_weights(settings()) is None
+    path = tmp_path / layout
+    network.save_weights(path) if "weights" in layout else save_legacy(network, path)
+    backbone = build_backbone(settings(layer="block5_pool"), 3, path)
+    for layer in network.layers:
+        for ours, theirs in (
+            zip(backbone.get_layer(layer.name).weights, layer.weights, strict=True)
+            if layer.weights
+            else ()
+        ):
+            np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"\x89HDF\r\n\x1a\n" + b"\0" * 100])
@@ -145,13 +137,6 @@ def test_weights_of_another_network(tmp_path):
     )
     with pytest.raises(ValueError, match="does not hold the weights of vgg16"):
         build_backbone(settings(), 3, path)
-
-
-def test_imagenet_weights_that_cannot_be_had(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setitem(backbones.IMAGENET_FILES, "vgg16", ("https://host.invalid/x.h5", "md5:0"))
-    with pytest.raises(OSError, match="give a copy of your own"):
-        find_weights(settings(weights="imagenet"))
 
 
 def test_precision():

@@ -1,10 +1,13 @@
 """imgpipe.models: parameter counts to the digit, shapes, and the heads."""
 
+import re
+
 import numpy as np
 import pytest
 
 from imgpipe.params import load_params
 from imgpipe.training import build_model
+from tiny import ROOT
 
 
 def build(name, input_shape, class_count=10, **changes):
@@ -37,8 +40,11 @@ def test_parameter_counts(name, input_shape, classes, parameters, trainable):
     assert sum(np.prod(w.shape) for w in model.trainable_weights) == trainable
 
 
-def test_the_committed_options_are_those_of_the_articles():
-    assert load_params().options == OPTIONS["cnn1"]
+@pytest.mark.parametrize("name", list(OPTIONS))
+def test_the_committed_options_are_those_tested_here(name, tmp_path):
+    text = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(re.sub(r"(?m)^model: .*", f"model: {name}", text))
+    assert load_params(tmp_path / "params.yaml").options == OPTIONS[name]
 
 
 @pytest.mark.parametrize("name", ["cnn1", "cnn3", "cnn4"])

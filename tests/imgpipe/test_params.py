@@ -1,15 +1,17 @@
 """imgpipe.params: every mistake has its message, and DVC's own spelling is read."""
 
 import copy
+import sys
+from types import ModuleType
 
 import pytest
 from ruamel.yaml import YAML
 
-from imgpipe.params import load_params
-from tiny import ROOT
+from imgpipe.params import VGG_LAYERS, load_params
+from tiny import DELETED, ROOT
 
 CONTENT = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text())
-DELETED = object()
+CONTENT |= {"dataset": "fashion_mnist", "model": "cnn1", "seed": 13}
 
 
 @pytest.fixture
@@ -68,6 +70,7 @@ def test_one_dropout_stands_for_all_layers(load):
             {"dataset": "fashion"},
             "params.yaml: dataset=fashion is not in datasets; known: fashion_mnist",
         ),
+        ({"model": ["cnn1"]}, "params.yaml: model=['cnn1'] must be the name of one model"),
         ({"seed": DELETED}, "params.yaml: missing key seed; add it"),
         ({"seed": -1}, "params.yaml: seed=-1 must lie in [0, 2**32)"),
         ({"seed": 1.5}, "params.yaml: seed=1.5 must be a valid integer"),
@@ -143,6 +146,39 @@ def test_one_dropout_stands_for_all_layers(load):
             "models.vgg16.backbone.scaling=imagenet+unit must be 'imagenet' or 'unit'",
         ),
         (
+            {"model": "vgg16", "models.vgg16.backbone.layer": "block6_pool"},
+            "models.vgg16.backbone.layer=block6_pool must be one of block1_conv1, ",
+        ),
+        (
+            {"model": "vgg16", "models.vgg16.backbone.layer": "block3_conv4"},
+            "models.vgg16.backbone.layer=block3_conv4 must be one of block1_conv1, ",
+        ),
+        (
+            {"model": "vgg16", "models.vgg16.backbone.image_size": [64, 16]},
+            "models.vgg16.backbone.image_size=[64, 16] must be 32 or more pixels each way",
+        ),
+        (
+            {"model": "vgg16", "models.vgg16.backbone": None},
+            "models.vgg16.backbone=null must be given: this model takes features",
+        ),
+        (
+            {"models.cnn1.backbone": CONTENT["models"]["vgg16"]["backbone"]},
+            "models.cnn1.backbone must be null: this model takes the images themselves",
+        ),
+        (
+            {"datasets.fashion_mnist.files": {}},
+            "datasets.fashion_mnist.files={} must map one or more plain file names",
+        ),
+        (
+            {"datasets.fashion_mnist.files": {"../x": "0" * 64}},
+            "must map one or more plain file names to SHA-256 sums",
+        ),
+        (
+            {"datasets.fashion_mnist.files.train-images-idx3-ubyte": "123"},
+            "files.train-images-idx3-ubyte=123 must be a SHA-256 sum",
+        ),
+        ({"datasets.fashion_mnist.source": ""}, "source= must name a file or folder, or be null"),
+        (
             {"model": "vgg16", "models.vgg16.backbone.image_size": [64]},
             "models.vgg16.backbone.image_size=[64] must be [height, width] in pixels",
         ),
@@ -185,6 +221,34 @@ def test_a_block_without_its_module(load):
         ValueError, match=r"imgpipe/models/mine\.py: not found; the block models.mine"
     ):
         load({"model": "mine", "models.mine": {}})
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("", "has no function build_model; add it"),
+        ("def build_model(shape, n): pass", "is shape; name it image_shape, or feature_shape"),
+        (
+            "def build_model(image_shape, n, *, width): pass",
+            "option width has no type; annotate it",
+        ),
+    ],
+)
+def test_a_module_that_does_not_say_what_it_takes(load, monkeypatch, code, message):
+    module = ModuleType("imgpipe.models.mine")
+    exec(code, module.__dict__)
+    monkeypatch.setitem(sys.modules, "imgpipe.models.mine", module)
+    with pytest.raises(ValueError, match=message):
+        load({"model": "mine", "models.mine": {}})
+
+
+@pytest.mark.parametrize("model", ["vgg16", "vgg19"])
+def test_the_layers_of_a_vgg_are_those_of_keras(model):
+    import keras
+
+    network = {"vgg16": keras.applications.VGG16, "vgg19": keras.applications.VGG19}[model]
+    layers = network(weights=None, include_top=False, input_shape=(32, 32, 3)).layers[1:]
+    assert VGG_LAYERS[model] == [layer.name for layer in layers]
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from imgpipe.backbones import build_backbone
-from imgpipe.contract import BACKBONE_WEIGHTS, Contract, load_contract
+from imgpipe.contract import BACKBONE_WEIGHTS, Contract, load_contract, save_trained
 from imgpipe.params import Backbone
-from imgpipe.trained import load_trained, save_trained
+from imgpipe.trained import load_trained
 from imgpipe.training import build_model
 
 BACKBONE = Backbone(
@@ -39,6 +39,7 @@ def test_a_pixel_model(tmp_path):
     model = build_model("cnn1", (28, 28, 1), 3, {"dropout": 0.2})
     sums = []
     for name in ("a", "b"):
+        (tmp_path / name).mkdir()
         save_trained(tmp_path / name, model, contract(), tmp_path / "unused")
         files = sorted((tmp_path / name).iterdir())
         sums.append({f.name: hashlib.md5(f.read_bytes()).hexdigest() for f in files})
@@ -54,6 +55,7 @@ def test_a_model_with_a_backbone(tmp_path):
     backbone.set_weights([w + 0.01 for w in backbone.get_weights()])  # not what building gives
     backbone.save_weights(tmp_path / BACKBONE_WEIGHTS)
     head = build_model("vgg16", (64,), 3, HEAD)
+    (tmp_path / "model").mkdir()
     save_trained(tmp_path / "model", head, contract(BACKBONE), tmp_path / BACKBONE_WEIGHTS)
     trained = load_trained(tmp_path / "model")
     images = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1), dtype=np.uint8)

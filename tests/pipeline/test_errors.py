@@ -2,6 +2,9 @@
 
 import pytest
 
+from imgpipe.files import sha256_of_file
+from tiny import CHECKS, DELETED, stages_run
+
 
 @pytest.mark.parametrize(
     ("changes", "message"),
@@ -11,23 +14,38 @@ import pytest
         ({"models__cnn1__epoch": 3}, "params.yaml: unknown key models.cnn1.epoch; did you mean"),
         ({"models__cnn1__epochs": "ten"}, "params.yaml: models.cnn1.epochs=ten must be"),
         ({"models__cnn1__dropout": 1.2}, "params.yaml: models.cnn1.dropout=1.2 must lie in [0, 1)"),
+        ({"models__cnn1__backbone": DELETED}, "params.yaml: missing key models.cnn1.backbone"),
+        ({"models__cnn1__epochs": DELETED}, "params.yaml: missing key models.cnn1.epochs"),
+        (
+            {"datasets__fashion_mnist__split": DELETED},
+            "params.yaml: missing key datasets.fashion_mnist.split",
+        ),
+        ({"seed": -1}, "params.yaml: seed=-1 must lie in"),
     ],
 )
-def test_bad_parameters_stop_before_any_work(trained, changes, message):
+def test_bad_parameters_stop_before_any_work_and_leave_the_results(trained, changes, message):
+    before = results(trained)
     trained.edit_params(**changes)
     result = trained.run("dvc", "repro", check=False)
     assert result.returncode != 0
     assert f"error: {message}" in result.stdout
     assert "Traceback" not in result.stdout
-    assert "Epoch" not in result.stdout
+    assert set(stages_run(result.stdout)) <= set(CHECKS)
+    assert results(trained) == before
 
 
-def test_an_unknown_model_in_an_experiment_leaves_the_results(trained):
-    before = (trained.folder / "data/model/model.weights.h5").read_bytes()
+def test_an_unknown_model_in_an_experiment(trained):
+    before = results(trained)
     result = trained.run("dvc", "exp", "run", "-S", "model=cnn9", check=False)
     assert result.returncode != 0
     assert "model=cnn9 is not in models" in result.stdout
-    assert (trained.folder / "data/model/model.weights.h5").read_bytes() == before
+    assert results(trained) == before
+
+
+def results(project):
+    """Sum all results, but for what the checks write."""
+    files = [p for name in ("data", "plots", "metrics") for p in (project.folder / name).rglob("*")]
+    return {p: sha256_of_file(p) for p in files if p.is_file() and "checked" not in p.parts}
 
 
 def test_no_source_answers(project):
@@ -53,7 +71,7 @@ def test_a_stage_outside_the_project_folder_says_where_to_run(project, tmp_path)
     result = project.run(
         "sh",
         "-c",
-        f"cd {tmp_path} && python -m stages.check",
+        f"cd {tmp_path} && python -m stages.check x",
         check=False,
         PYTHONPATH=str(project.folder),
     )

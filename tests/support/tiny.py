@@ -12,7 +12,9 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
 COPIED = (".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "dvc.yaml", "params.yaml")
-STAGES = ["check", "fetch", "split", "preprocess", "features", "train", "evaluate", "plot"]
+DELETED = object()  # as a value in edit_params: remove the key
+CHECKS = ["check_names", "check_values"]
+STAGES = [*CHECKS, "fetch", "split", "preprocess", "features", "train", "evaluate", "plot"]
 
 
 def make_images(count: int, *, size: int = 28, channels: int = 1, classes: int = 10, seed: int = 0):
@@ -86,7 +88,10 @@ class Project:
             block = content
             for parent in parents:
                 block = block[parent]
-            block[last] = value
+            if value is DELETED:
+                del block[last]
+            else:
+                block[last] = value
         yaml.dump(content, path)
 
     def commit(self) -> None:
@@ -116,6 +121,9 @@ def make_project(folder: Path) -> Project:
     project = Project(folder)
     source = folder.parent / f"{folder.name}-source"
     project.edit_params(
+        dataset="fashion_mnist",
+        model="cnn1",
+        seed=13,
         datasets__fashion_mnist__files=write_idx_dataset(source),
         datasets__fashion_mnist__source=str(source),
         datasets__fashion_mnist__public_sources=[],
