@@ -4,7 +4,7 @@ import math
 
 import tensorflow as tf
 
-from imgpipe.params import Augmentation
+from imgpipe.schema import Augmentation
 
 
 def draw_transforms(settings: Augmentation, count, image_size, seed) -> tf.Tensor:

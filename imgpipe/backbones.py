@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from imgpipe.params import Backbone
+from imgpipe.schema import Backbone
 
 # Mean of ImageNet's training images in blue, green, red. Source: Simonyan & Zisserman 2015,
 # section 2.1, with the values of the published Caffe models.

@@ -5,7 +5,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from imgpipe.params import Backbone
+from imgpipe.schema import Backbone
 
 # The files of a trained model.
 ARCHITECTURE = "model.json"

@@ -1,6 +1,6 @@
 """The head: a small classifier on the features of a frozen backbone."""
 
-from imgpipe.params import Count, Share
+from imgpipe.schema import Count, Share
 
 
 def build_head(

@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from imgpipe.augmentation import augment_images
 from imgpipe.determinism import make_deterministic
-from imgpipe.params import Params, Recipe
+from imgpipe.params import Params
+from imgpipe.schema import Recipe
 
 
 def train_new_model(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from imgpipe.downloads import download
 from imgpipe.files import sha256_of_file
-from imgpipe.params import Backbone
+from imgpipe.schema import Backbone
 
 # The addresses of keras.applications, and the MD5 sums pinned there.
 IMAGENET_FILES = {

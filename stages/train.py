@@ -15,7 +15,8 @@ import numpy as np
 from imgpipe.arrays import open_array
 from imgpipe.contract import BACKBONE_WEIGHTS, Contract, save_trained
 from imgpipe.files import replacing
-from imgpipe.params import Backbone, load_params
+from imgpipe.params import load_params
+from imgpipe.schema import Backbone
 from imgpipe.stage import quiet_import, run_main
 
 ARRAYS = Path("data/arrays")

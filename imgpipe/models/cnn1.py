@@ -1,6 +1,6 @@
 """cnn1: one convolution, the smallest network of the Fashion-MNIST article."""
 
-from imgpipe.params import Share
+from imgpipe.schema import Share
 
 
 def build_model(image_shape, class_count, *, dropout: Share):

@@ -1,6 +1,6 @@
 """cnn3: three convolutions, from the Fashion-MNIST article."""
 
-from imgpipe.params import Share, ThreeShares
+from imgpipe.schema import Share, ThreeShares
 
 
 def build_model(image_shape, class_count, *, dropout: ThreeShares, dense_dropout: Share):

@@ -1,6 +1,6 @@
 """cnn4: four convolutions with batch normalisation, from the Fashion-MNIST article."""
 
-from imgpipe.params import ThreeShares, TwoShares
+from imgpipe.schema import ThreeShares, TwoShares
 
 
 def build_model(image_shape, class_count, *, dropout: ThreeShares, dense_dropout: TwoShares):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from imgpipe.augmentation import augment_images, draw_transforms
-from imgpipe.params import Augmentation
+from imgpipe.schema import Augmentation
 
 NONE = {"rotation": 0.0, "width_shift": 0.0, "height_shift": 0.0, "shear": 0.0, "zoom": 0.0}
 FULL = {"rotation": 8.0, "width_shift": 0.08, "height_shift": 0.08, "shear": 0.3, "zoom": 0.08}

@@ -7,27 +7,13 @@ import pytest
 
 from imgpipe import backbones
 from imgpipe.backbones import build_backbone, extract_features, resolve_precision
-from imgpipe.params import Backbone
+from tiny import make_settings
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
 
 
-def settings(**changes):
-    values = {
-        "network": "vgg16",
-        "weights": None,
-        "weights_sha256": None,
-        "layer": "block2_pool",
-        "pooling": "avg",
-        "image_size": [32, 32],
-        "scaling": "imagenet",
-        "precision": "float32",
-    }
-    return Backbone(**(values | changes))
-
-
 def features(images=IMAGES, batch_size=2, **changes):
-    backbone = build_backbone(settings(**changes), images.shape[-1])
+    backbone = build_backbone(make_settings(**changes), images.shape[-1])
     return np.concatenate(list(extract_features(backbone, [images[:3], images[3:]], batch_size)))
 
 
@@ -86,7 +72,10 @@ def test_lower_precision_agrees_with_float32(precision):
 
 def test_vgg19_at_the_articles_size_has_its_shape_and_count():
     backbone = build_backbone(
-        settings(network="vgg19", layer="block5_pool", pooling="flatten", image_size=[150, 150]), 1
+        make_settings(
+            network="vgg19", layer="block5_pool", pooling="flatten", image_size=[150, 150]
+        ),
+        1,
     )
     assert backbone.output_shape == (None, 8192)
     assert backbone.count_params() == 20_024_384
@@ -94,7 +83,7 @@ def test_vgg19_at_the_articles_size_has_its_shape_and_count():
 
 
 def test_vgg16_has_its_count():
-    backbone = build_backbone(settings(layer="block5_pool", pooling="max"), 3)
+    backbone = build_backbone(make_settings(layer="block5_pool", pooling="max"), 3)
     assert backbone.count_params() == 14_714_688
 
 
@@ -112,7 +101,7 @@ def test_weights_of_both_layouts_are_loaded(tmp_path, layout):
     network = keras.applications.VGG16(weights=None, include_top=False, input_shape=(32, 32, 3))
     path = tmp_path / layout
     network.save_weights(path) if "weights" in layout else save_legacy(network, path)
-    backbone = build_backbone(settings(layer="block5_pool"), 3, path)
+    backbone = build_backbone(make_settings(layer="block5_pool"), 3, path)
     for layer in network.layers:
         for ours, theirs in (
             zip(backbone.get_layer(layer.name).weights, layer.weights, strict=True)
@@ -127,7 +116,7 @@ def test_a_file_that_holds_no_weights(tmp_path, content):
     path = tmp_path / "own.weights.h5"
     path.write_bytes(content)
     with pytest.raises(ValueError, match="does not hold the weights of vgg16"):
-        build_backbone(settings(), 3, path)
+        build_backbone(make_settings(), 3, path)
 
 
 def test_weights_of_another_network(tmp_path):
@@ -136,7 +125,7 @@ def test_weights_of_another_network(tmp_path):
         path
     )
     with pytest.raises(ValueError, match="does not hold the weights of vgg16"):
-        build_backbone(settings(), 3, path)
+        build_backbone(make_settings(), 3, path)
 
 
 def test_precision():

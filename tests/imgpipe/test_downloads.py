@@ -5,7 +5,6 @@ import hashlib
 import os
 import signal
 import socket
-import stat
 import subprocess
 import sys
 import threading
@@ -166,54 +165,45 @@ def test_a_download_with_another_hash_is_refused_and_removed(server, tmp_path):
     assert not target.exists()
 
 
-def fake_program(folder, name, script):
-    path = folder / name
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(path.stat().st_mode | stat.S_IEXEC)
-
-
-def test_a_debian_package_comes_through_private_folders(raw, given, tmp_path, monkeypatch):
-    """With stand-ins for apt-get and dpkg-deb: every folder that apt may write is the stage's."""
+@pytest.fixture
+def debian(given, tmp_path, monkeypatch):
+    """Stand-ins for apt-get, whose script the test gives, and dpkg-deb, which unpacks `given`."""
     tools = tmp_path / "tools"
     tools.mkdir()
-    fake_program(
-        tools,
-        "apt-get",
-        f'printf "%s\\n" "$@" >> {tmp_path}/calls; '
-        'case "$*" in *download*) touch package.deb;; esac',
-    )
-    fake_program(tools, "dpkg-deb", f'mkdir -p "$3/usr/share" && cp {given}/* "$3/usr/share/"')
     monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+
+    def write(apt_get):
+        unpack = f'mkdir -p "$3/usr/share" && cp {given}/* "$3/usr/share/"'
+        for name, script in (("apt-get", apt_get), ("dpkg-deb", unpack)):
+            (tools / name).write_text(f"#!/bin/sh\n{script}\n")
+            (tools / name).chmod(0o755)
+
+    return write
+
+
+def test_a_debian_package_comes_through_private_folders(raw, debian, tmp_path):
+    debian(
+        f'printf "%s\\n" "$@" >> {tmp_path}/calls; '
+        'case "$*" in *" download "*) touch package.deb;; esac'
+    )
     fetch_files([source(debian_package="dataset-x")], SUMS, raw)
     check(raw)
     calls = (tmp_path / "calls").read_text()
-    assert "-c\n" in calls
+    assert "-c\n" in calls  # the settings that keep the system's hooks out
     for key in ("Dir::State=", "Dir::State::status=", "Dir::Cache="):
         assert f"-o{key}{raw.parent}" in calls
     assert "dataset-x" in calls
 
 
-def test_apt_errors_are_told(raw, tmp_path, monkeypatch):
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    fake_program(tools, "apt-get", "echo 'E: Unable to locate package dataset-x'; exit 100")
-    fake_program(tools, "dpkg-deb", "true")
-    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+def test_apt_errors_are_told(raw, debian):
+    debian("echo 'E: Unable to locate package dataset-x'; exit 100")
     with pytest.raises(ValueError, match="Unable to locate package dataset-x"):
         fetch_files([source(debian_package="dataset-x")], SUMS, raw)
 
 
-def test_a_failed_update_is_forgiven_if_the_package_comes(raw, given, tmp_path, monkeypatch):
+def test_a_failed_update_is_forgiven_if_the_package_comes(raw, debian):
     """Another repository of the machine may be out of order."""
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    fake_program(
-        tools,
-        "apt-get",
-        'case "$*" in *" update "*) echo "E: other repository"; exit 100;; *) touch package.deb;; esac',
-    )
-    fake_program(tools, "dpkg-deb", f'mkdir -p "$3/usr/share" && cp {given}/* "$3/usr/share/"')
-    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    debian('case "$*" in *" update "*) echo "E: other"; exit 100;; *) touch package.deb;; esac')
     fetch_files([source(debian_package="dataset-x")], SUMS, raw)
     check(raw)
 

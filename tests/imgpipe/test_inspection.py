@@ -6,8 +6,8 @@ import pytest
 
 from imgpipe.backbones import build_backbone
 from imgpipe.inspection import compute_activation_maps, count_multiply_adds
-from imgpipe.params import Backbone
 from imgpipe.training import build_model
+from tiny import make_settings
 
 
 def test_multiply_adds_of_cnn1():
@@ -17,16 +17,7 @@ def test_multiply_adds_of_cnn1():
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_multiply_adds_of_a_backbone_follow_its_own_image_size(channels):
-    settings = Backbone(
-        network="vgg16",
-        weights=None,
-        weights_sha256=None,
-        layer="block1_pool",
-        pooling="avg",
-        image_size=[40, 32],
-        scaling="imagenet",
-        precision="float32",
-    )
+    settings = make_settings(layer="block1_pool", image_size=[40, 32])
     backbone = build_backbone(settings, channels)
     expected = 40 * 32 * 64 * 9 * (3 + 64)
     assert count_multiply_adds(backbone) == expected

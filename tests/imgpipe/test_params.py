@@ -8,8 +8,9 @@ from types import ModuleType
 import pytest
 from ruamel.yaml import YAML
 
-from imgpipe.params import VGG_LAYERS, load_params
-from tiny import DELETED, ROOT
+from imgpipe.params import load_params
+from imgpipe.schema import VGG_LAYERS
+from tiny import DELETED, ROOT, set_value
 
 CONTENT = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text())
 CONTENT |= {"dataset": "fashion_mnist", "model": "cnn1", "seed": 13}
@@ -22,14 +23,7 @@ def load(tmp_path):
     def load_changed(changes):
         content = copy.deepcopy(CONTENT)
         for path, value in changes.items():
-            *parents, last = path.split(".")
-            block = content
-            for parent in parents:
-                block = block[parent]
-            if value is DELETED:
-                del block[last]
-            else:
-                block[last] = value
+            set_value(content, path.split("."), value)
         with (tmp_path / "params.yaml").open("w") as file:
             YAML().dump(content, file)
         return load_params(tmp_path / "params.yaml")

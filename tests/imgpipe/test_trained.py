@@ -7,20 +7,11 @@ import pytest
 
 from imgpipe.backbones import build_backbone
 from imgpipe.contract import BACKBONE_WEIGHTS, Contract, load_contract, save_trained
-from imgpipe.params import Backbone
 from imgpipe.trained import load_trained
 from imgpipe.training import build_model
+from tiny import make_settings
 
-BACKBONE = Backbone(
-    network="vgg16",
-    weights=None,
-    weights_sha256=None,
-    layer="block1_pool",
-    pooling="max",
-    image_size=[32, 32],
-    scaling="unit",
-    precision="float32",
-)
+BACKBONE = make_settings(layer="block1_pool", pooling="max", scaling="unit")
 HEAD = {"standardize": False, "hidden_units": None, "dropout": 0.5}
 
 

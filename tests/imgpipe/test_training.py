@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from imgpipe.params import Augmentation, Recipe, Schedule
+from imgpipe.schema import Augmentation, Recipe, Schedule
 from imgpipe.training import best_epoch, build_model, build_optimizer, train_model, training_batches
 from tiny import make_images
 

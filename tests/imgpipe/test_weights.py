@@ -5,39 +5,25 @@ import hashlib
 import pytest
 
 from imgpipe import weights
-from imgpipe.params import Backbone
 from imgpipe.weights import find_weights
-
-
-def settings(**changes):
-    values = {
-        "network": "vgg16",
-        "weights": None,
-        "weights_sha256": None,
-        "layer": "block2_pool",
-        "pooling": "avg",
-        "image_size": [32, 32],
-        "scaling": "imagenet",
-        "precision": "float32",
-    }
-    return Backbone(**(values | changes))
+from tiny import make_settings
 
 
 def test_no_weights():
-    assert find_weights(settings()) is None
+    assert find_weights(make_settings()) is None
 
 
 def test_a_file_is_known_by_its_sum(tmp_path):
     path = tmp_path / "own.weights.h5"
     path.write_bytes(b"weights")
     right = hashlib.sha256(b"weights").hexdigest()
-    assert find_weights(settings(weights=str(path), weights_sha256=right)) == path
+    assert find_weights(make_settings(weights=str(path), weights_sha256=right)) == path
     path.write_bytes(b"changed")
     with pytest.raises(ValueError, match=r"has the SHA-256 sum .* but backbone\.weights_sha256"):
-        find_weights(settings(weights=str(path), weights_sha256=right))
+        find_weights(make_settings(weights=str(path), weights_sha256=right))
     path.unlink()
     with pytest.raises(FileNotFoundError, match="no such file"):
-        find_weights(settings(weights=str(path), weights_sha256=right))
+        find_weights(make_settings(weights=str(path), weights_sha256=right))
 
 
 def test_imagenet_weights_come_from_the_cache_once_they_are_there(tmp_path, monkeypatch):
@@ -45,7 +31,7 @@ def test_imagenet_weights_come_from_the_cache_once_they_are_there(tmp_path, monk
     md5 = f"md5:{hashlib.md5(b'weights').hexdigest()}"
     monkeypatch.setitem(weights.IMAGENET_FILES, "vgg16", ("https://host.invalid/x.h5", md5))
     with pytest.raises(OSError, match="give a copy of your own"):
-        find_weights(settings(weights="imagenet"))
+        find_weights(make_settings(weights="imagenet"))
     (tmp_path / "imgpipe").mkdir(exist_ok=True)
     (tmp_path / "imgpipe/x.h5").write_bytes(b"weights")
-    assert find_weights(settings(weights="imagenet")).read_bytes() == b"weights"
+    assert find_weights(make_settings(weights="imagenet")).read_bytes() == b"weights"

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from ruamel.yaml import YAML
 
+from imgpipe.schema import Backbone
+
 ROOT = Path(__file__).parents[2]
 COPIED = (".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "dvc.yaml", "params.yaml")
 DELETED = object()  # as a value in edit_params: remove the key
@@ -43,6 +45,32 @@ def write_idx_dataset(folder: Path, train: int = 240, test: int = 60, seed: int 
         write_idx(folder / f"{stem}-labels-idx1-ubyte", labels)
     files = sorted(folder.iterdir())
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def set_value(content: dict, keys: list[str], value) -> None:
+    """Set a value deep in nested mappings, or remove its key if the value is DELETED."""
+    *parents, last = keys
+    for parent in parents:
+        content = content[parent]
+    if value is DELETED:
+        del content[last]
+    else:
+        content[last] = value
+
+
+def make_settings(**changes) -> Backbone:
+    """Make the settings of a small VGG16 with random weights."""
+    values = {
+        "network": "vgg16",
+        "weights": None,
+        "weights_sha256": None,
+        "layer": "block2_pool",
+        "pooling": "avg",
+        "image_size": [32, 32],
+        "scaling": "imagenet",
+        "precision": "float32",
+    }
+    return Backbone(**(values | changes))
 
 
 class Project:
@@ -84,14 +112,7 @@ class Project:
         path, yaml = self.folder / "params.yaml", YAML()
         content = yaml.load(path)
         for key, value in changes.items():
-            *parents, last = key.split("__")
-            block = content
-            for parent in parents:
-                block = block[parent]
-            if value is DELETED:
-                del block[last]
-            else:
-                block[last] = value
+            set_value(content, key.split("__"), value)
         yaml.dump(content, path)
 
     def commit(self) -> None:
