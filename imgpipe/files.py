@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         temporary = Path(folder) / path.name
         yield temporary
-        if path.is_dir():
+        if path.is_dir() or path.is_symlink():
             path.rename(Path(folder) / f"{path.name}.old")
         temporary.replace(path)
 
@@ -28,3 +29,16 @@ def sha256_of_file(path: Path) -> str:
     """Return the SHA-256 sum of a file's bytes as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_table(table, path: Path) -> None:
+    """Write a pandas table without its index as CSV."""
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
+
+
+def write_json(content, path: Path) -> None:
+    """Write JSON, names in any script as they are."""
+    with replacing(path) as temporary:
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        temporary.write_text(text, encoding="utf-8")

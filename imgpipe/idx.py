@@ -40,3 +40,11 @@ def open_idx(path: Path) -> np.ndarray:
     if expected == offset:
         raise ValueError(f"{path}: holds nothing, its IDX header says {shape}; fetch it again")
     return np.memmap(path, dtype=np.uint8, mode="r", offset=offset, shape=shape)
+
+
+def write_idx(path: Path, array: np.ndarray) -> None:
+    """Write a uint8 array as an IDX file."""
+    header = bytes([0, 0, _UNSIGNED_BYTE, array.ndim])
+    with path.open("wb") as file:
+        file.write(header + np.array(array.shape, ">u4").tobytes())
+        file.write(memoryview(np.ascontiguousarray(array, np.uint8)).cast("B"))

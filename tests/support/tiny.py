@@ -1,22 +1,48 @@
 """Tiny data, and whole projects in temporary folders to run pipelines in."""
 
 import hashlib
+import io
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
 from ruamel.yaml import YAML
 
+from imgpipe.idx import write_idx
+from imgpipe.images import to_picture
 from imgpipe.schema import Backbone
 
 ROOT = Path(__file__).parents[2]
 COPIED = (".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "dvc.yaml", "params.yaml")
 DELETED = object()  # as a value in edit_params: remove the key
 CHECKS = ["check_names", "check_values"]
-STAGES = [*CHECKS, "fetch", "split", "preprocess", "features", "train", "evaluate", "plot"]
+AUGMENTATION = {
+    "rotation": 8.0,
+    "width_shift": 0.1,
+    "height_shift": 0.1,
+    "shear": 0.3,
+    "zoom": 0.1,
+    "horizontal_flip": False,
+    "vertical_flip": False,
+    "brightness": 0.0,
+    "contrast": 0.0,
+}
+STAGES = [
+    *CHECKS,
+    "source",
+    "fetch",
+    "split",
+    "preprocess",
+    "features",
+    "train",
+    "evaluate",
+    "plot",
+]
 
 
 def make_images(count: int, *, size: int = 28, channels: int = 1, classes: int = 10, seed: int = 0):
@@ -30,12 +56,6 @@ def make_images(count: int, *, size: int = 28, channels: int = 1, classes: int =
     return images, labels
 
 
-def write_idx(path: Path, array: np.ndarray) -> None:
-    """Write a uint8 array as an IDX file."""
-    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
-    path.write_bytes(header + array.astype(np.uint8).tobytes())
-
-
 def write_idx_dataset(folder: Path, train: int = 240, test: int = 60, seed: int = 0) -> dict:
     """Write a dataset of Fashion-MNIST's shape; return file names and SHA-256 sums."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -45,6 +65,53 @@ def write_idx_dataset(folder: Path, train: int = 240, test: int = 60, seed: int 
         write_idx(folder / f"{stem}-labels-idx1-ubyte", labels)
     files = sorted(folder.iterdir())
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def write_zip(path: Path, files: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> Path:
+    """Write a zip archive of these names and contents, in their order."""
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def write_tar(path: Path, files: dict[str, bytes], compression: str = "") -> Path:
+    """Write a tar archive of these names and contents, in their order."""
+    with tarfile.open(path, f"w:{compression}") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def encode_image(array: np.ndarray, format: str = "PNG", **options) -> bytes:
+    """Encode a uint8 array (height, width, 1 or 3) as an image file."""
+    file = io.BytesIO()
+    to_picture(array).save(file, format, **options)
+    return file.getvalue()
+
+
+def write_image_tree(folder: Path, counts: dict[str, int], size: int = 32, seed: int = 0) -> Path:
+    """Write PNG files that can be learnt: `counts` of them in each of its folders.
+
+    The last step of a folder's path is the class. Files are named <number of four>-<number>.png.
+    """
+    class_names = sorted({name.rpartition("/")[2] for name in counts})
+    for number, (name, count) in enumerate(counts.items()):
+        label = class_names.index(name.rpartition("/")[2])
+        images, labels = make_images(
+            count * len(class_names),
+            size=size,
+            channels=3,
+            classes=len(class_names),
+            seed=seed * 1000 + number,
+        )
+        (folder / name).mkdir(parents=True)
+        for index, image in enumerate(images[labels == label]):
+            path = folder / name / f"{number}{index // 4:02d}-{index:03d}.png"
+            path.write_bytes(encode_image(image))
+    return folder
 
 
 def set_value(content: dict, keys: list[str], value) -> None:
@@ -149,11 +216,12 @@ def make_project(folder: Path) -> Project:
         datasets__fashion_mnist__source=str(source),
         datasets__fashion_mnist__public_sources=[],
     )
-    for model in ("cnn1", "cnn3", "cnn4", "vgg16", "vgg19", "vgg16_block4"):
-        project.edit_params(**{f"models__{model}__epochs": 2, f"models__{model}__batch_size": 32})
-    for model in ("vgg16", "vgg19", "vgg16_block4"):
-        block = f"models__{model}__backbone"
-        project.edit_params(**{f"{block}__weights": None, f"{block}__image_size": [32, 32]})
+    for model, block in YAML(typ="safe").load(ROOT / "params.yaml")["models"].items():
+        changes = {"epochs": 2, "augmented_epochs": 0, "batch_size": 32}
+        if block["backbone"]:
+            changes |= {"backbone__weights": None, "backbone__image_size": [32, 32]}
+            changes |= {"features__augmented_copies": 0}
+        project.edit_params(**{f"models__{model}__{key}": v for key, v in changes.items()})
     project.run("git", "init", "-q", "-b", "main")
     project.commit()
     return project

@@ -1,0 +1,122 @@
+"""From a source's files to data/raw: IDX files for arrays of pixels, one archive for image files.
+
+What a source holds is told by its files: images in class folders, MNIST's IDX files, CIFAR-10's
+binary batches, or CSV files of pixels.
+"""
+
+import gzip
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from imgpipe.cifar import parse_cifar
+from imgpipe.entries import Entry
+from imgpipe.idx import write_idx
+from imgpipe.image_tree import is_image_name, lay_out, write_image_archive
+from imgpipe.pixel_csv import parse_pixel_csv
+
+IMAGE_ARCHIVE = "images.zip"
+# MNIST's names; the digit is the number of the array's dimensions.
+IDX_IMAGES = {"train": "train-images-idx{}-ubyte", "test": "t10k-images-idx{}-ubyte"}
+IDX_LABELS = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
+
+_IDX_NAME = re.compile(r"(train|t10k)-(images|labels)-idx\d-ubyte(\.gz)?")
+_CIFAR_NAME = re.compile(r"(data_batch_\d+|test_batch)\.bin")
+
+
+def store_raw(entries: list[Entry], folder: Path, part_folders: dict[str, str] | None) -> str:
+    """Write a source's files into `folder` in one of the two raw forms.
+
+    Args:
+        entries: the source's files.
+        folder: an existing empty folder.
+        part_folders: the dataset's `part_folders` in params.yaml.
+
+    Returns:
+        What was found, in words.
+
+    Raises:
+        ValueError: the files are no dataset in any known form, or one of them is damaged.
+    """
+    names = [entry.name for entry in entries]
+    if any(map(is_image_name, names)):
+        return _store_image_tree(entries, folder, part_folders)
+    if found := _matching(entries, _IDX_NAME):
+        return _store_idx_files(found, folder)
+    if found := _matching(entries, _CIFAR_NAME):
+        return _store_cifar(found, folder)
+    if found := _matching(entries, re.compile(r".*\.csv", re.IGNORECASE)):
+        return _store_pixel_csvs(found, folder)
+    shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    raise ValueError(
+        f"holds no images, IDX, CSV or CIFAR-10 files (but {shown or 'nothing at all'}); images "
+        "are expected as <class>/<image> or {train,val,test}/<class>/<image>"
+    )
+
+
+def _matching(entries: list[Entry], pattern: re.Pattern) -> dict[str, Entry]:
+    """Pick entries by file name."""
+    by_name = {entry.name.rpartition("/")[2]: entry for entry in entries}
+    return {name: entry for name, entry in by_name.items() if pattern.fullmatch(name)}
+
+
+def _store_image_tree(
+    entries: list[Entry], folder: Path, part_folders: dict[str, str] | None
+) -> str:
+    laid_out = lay_out([entry.name for entry in entries], part_folders)
+    stored = {}
+    for entry in entries:
+        if name := laid_out.get(entry.name):
+            if name in stored:
+                raise ValueError(f"{entry.name} and {stored[name].name}: are one file, {name}")
+            stored[name] = entry
+    write_image_archive(stored, folder / IMAGE_ARCHIVE)
+    ignored = [entry.name for entry in entries if entry.name not in laid_out]
+    words = f"{len(stored):,} image files"
+    if ignored:
+        words += f" ({len(ignored)} other files ignored: {', '.join(ignored[:3])}"
+        words += ", …)" if len(ignored) > 3 else ")"
+    return words
+
+
+def _store_idx_files(found: dict[str, Entry], folder: Path) -> str:
+    for name, entry in found.items():
+        with entry.open() as file, (folder / name.removesuffix(".gz")).open("wb") as target:
+            reader = gzip.GzipFile(fileobj=file) if name.endswith(".gz") else file
+            shutil.copyfileobj(reader, target, 1 << 20)
+    return f"{len(found)} IDX files"
+
+
+def _store_cifar(found: dict[str, Entry], folder: Path) -> str:
+    for part, start in (("train", "data"), ("test", "test")):
+        batches = [_read(entry) for name, entry in found.items() if name.startswith(start)]
+        if batches:
+            images, labels = zip(*(parse_cifar(*batch) for batch in batches), strict=True)
+            _write_part(folder, part, np.concatenate(images), np.concatenate(labels))
+    return f"{len(found)} batches in CIFAR-10's binary format"
+
+
+def _read(entry: Entry) -> tuple[bytes, str]:
+    with entry.open() as file:
+        return file.read(), entry.name
+
+
+def _store_pixel_csvs(found: dict[str, Entry], folder: Path) -> str:
+    for part in ("train", "test"):
+        chosen = [entry for name, entry in found.items() if part in name.lower()]
+        if len(chosen) != 1 and (chosen or part == "train"):
+            raise ValueError(
+                f"{len(chosen)} of its CSV files ({', '.join(found)}) have {part!r} in their names "
+                "where one is needed"
+            )
+        for entry in chosen:
+            with entry.open() as file:
+                _write_part(folder, part, *parse_pixel_csv(file, entry.name))
+    return f"{len(found)} CSV files"
+
+
+def _write_part(folder: Path, part: str, images: np.ndarray, labels: np.ndarray) -> None:
+    write_idx(folder / IDX_IMAGES[part].format(images.ndim), images)
+    write_idx(folder / IDX_LABELS[part], labels)

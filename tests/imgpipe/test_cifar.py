@@ -1,0 +1,25 @@
+"""imgpipe.cifar: planes of red, green and blue become pixels."""
+
+import numpy as np
+import pytest
+
+from imgpipe.cifar import parse_cifar
+
+
+def test_planes_become_pixels():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    labels = np.array([3, 0, 9, 1], np.uint8)
+    content = b"".join(
+        bytes([label]) + b"".join(image[..., c].tobytes() for c in range(3))
+        for image, label in zip(images, labels, strict=True)
+    )
+    parsed, parsed_labels = parse_cifar(content, "data_batch_1.bin")
+    np.testing.assert_array_equal(parsed, images)
+    np.testing.assert_array_equal(parsed_labels, labels)
+
+
+@pytest.mark.parametrize("length", [0, 3072, 3074])
+def test_another_length_is_refused(length):
+    with pytest.raises(ValueError, match=rf"test_batch\.bin: has {length} bytes"):
+        parse_cifar(bytes(length), "test_batch.bin")

@@ -1,0 +1,88 @@
+"""imgpipe.raw: what a source holds is told by its files, and stored in one of two forms."""
+
+import gzip
+
+import numpy as np
+import pytest
+
+from imgpipe.entries import open_entries
+from imgpipe.idx import open_idx, write_idx
+from imgpipe.raw import store_raw
+from tiny import make_images, write_idx_dataset, write_zip
+
+
+def store(tmp_path, *sources, part_folders=None):
+    target = tmp_path / "raw"
+    target.mkdir()
+    with open_entries(list(sources), tmp_path) as entries:
+        words = store_raw(entries, target, part_folders)
+    return target, words
+
+
+def write_csv(path, images, labels):
+    header = ",".join(["label", *(f"pixel{n + 1}" for n in range(images[0].size))])
+    rows = np.column_stack([labels, images.reshape(len(images), -1)])
+    np.savetxt(path, rows, fmt="%d", delimiter=",", header=header, comments="")
+
+
+def test_csv_files_give_the_bytes_of_idx_files(tmp_path):
+    write_idx_dataset(tmp_path / "idx", train=20, test=10)
+    (tmp_path / "csv").mkdir()
+    for part, count in (("train", 20), ("test", 10)):
+        images, labels = make_images(count, seed=count)
+        write_csv(tmp_path / f"csv/fashion-mnist_{part}.csv", images, labels)
+    target, words = store(tmp_path, tmp_path / "csv")
+    assert words == "2 CSV files"
+    expected = {file.name: file.read_bytes() for file in (tmp_path / "idx").iterdir()}
+    assert {file.name: file.read_bytes() for file in target.iterdir()} == expected
+
+
+def test_idx_files_gzipped_or_not_in_an_archive(tmp_path):
+    write_idx_dataset(tmp_path / "idx", train=20, test=10)
+    expected = {file.name: file.read_bytes() for file in (tmp_path / "idx").iterdir()}
+    files = {f"raw/{name}.gz": gzip.compress(content) for name, content in expected.items()}
+    target, _ = store(tmp_path, write_zip(tmp_path / "a.zip", files))
+    assert {file.name: file.read_bytes() for file in target.iterdir()} == expected
+
+
+def test_cifar_batches(tmp_path):
+    images, labels = make_images(30, size=32, channels=3)
+    records = np.column_stack([labels, images.transpose(0, 3, 1, 2).reshape(30, -1)])
+    records = records.astype(np.uint8)
+    files = {"batches.meta.txt": b"airplane\n", "test_batch.bin": records[20:].tobytes()}
+    for number in range(2):
+        batch = records[10 * number : 10 * (number + 1)]
+        files[f"data_batch_{number + 1}.bin"] = batch.tobytes()
+    files = {f"cifar-10-batches-bin/{name}": content for name, content in files.items()}
+    target, _ = store(tmp_path, write_zip(tmp_path / "a.zip", files))
+    np.testing.assert_array_equal(open_idx(target / "train-images-idx4-ubyte"), images[:20])
+    np.testing.assert_array_equal(open_idx(target / "t10k-images-idx4-ubyte"), images[20:])
+    np.testing.assert_array_equal(open_idx(target / "t10k-labels-idx1-ubyte"), labels[20:])
+
+
+def test_images_are_one_file_and_what_is_ignored_is_named(tmp_path):
+    files = {"a/1.jpg": b"1", "b/2.jpg": b"2", "labels.csv": b"3", "LICENSE": b"4"}
+    target, words = store(tmp_path, write_zip(tmp_path / "a.zip", files))
+    assert [file.name for file in target.iterdir()] == ["images.zip"]
+    assert words == "2 image files (2 other files ignored: LICENSE, labels.csv)"
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "holds no images, IDX, CSV or CIFAR-10 files .but nothing at all"),
+        ({"a.txt": b"", "b.txt": b""}, r"but a\.txt, b\.txt"),
+        ({"some.csv": b"label,pixel1\n0,0\n"}, "0 of its CSV files .some.csv. have 'train'"),
+        ({"train1.csv": b"", "train2.csv": b""}, "2 of its CSV files"),
+        ({"x/data_batch_1.bin": b"123"}, "not a multiple of the 3073"),
+    ],
+)
+def test_what_is_no_dataset(tmp_path, files, message):
+    with pytest.raises(ValueError, match=message):
+        store(tmp_path, write_zip(tmp_path / "a.zip", files))
+
+
+def test_idx_arrays_of_colour_round_trip(tmp_path):
+    images = make_images(3, size=5, channels=3)[0]
+    write_idx(tmp_path / "images", images)
+    np.testing.assert_array_equal(open_idx(tmp_path / "images"), images)
