@@ -1,7 +1,9 @@
 """From image files and stored images to uint8 arrays of one size and channel count."""
 
 import struct
+from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -10,16 +12,19 @@ from PIL import Image, ImageOps
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 
 
-def load_image(path: Path, *, image_size: list[int], channels: int) -> np.ndarray:
+def decode_image(
+    file: Path | BinaryIO, name: str, *, at_least: list[int] | None = None
+) -> np.ndarray:
     """Decode an image file of any kind that Pillow knows.
 
     Args:
-        path: the file; of an animation, the first frame counts.
-        image_size: (height, width) wanted; the picture is stretched to it.
-        channels: 1 for grey, 3 for RGB.
+        file: the file; of an animation, the first frame counts.
+        name: of the file, for errors.
+        at_least: (height, width); a JPEG much larger than that may be decoded at a fraction of its
+            size, which saves most of the time. None for the whole image.
 
     Returns:
-        uint8 (height, width, channels), upright (EXIF orientation applied), transparent parts
+        uint8 (height, width, 3), RGB, upright (EXIF orientation applied), transparent parts
         white.
 
     Raises:
@@ -27,17 +32,53 @@ def load_image(path: Path, *, image_size: list[int], channels: int) -> np.ndarra
         ValueError: it cannot be decoded.
     """
     try:
-        with Image.open(path) as image:
-            picture = convert_picture(ImageOps.exif_transpose(image), channels)
+        with Image.open(file) as image:
+            if at_least:
+                side = 2 * max(at_least)  # twice, so that resizing has something to average
+                image.draft(image.mode, (side, side))
+            picture = _to_rgb(ImageOps.exif_transpose(image))
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file") from None
+        raise FileNotFoundError(f"{name}: no such file") from None
     except (*_DECODE_ERRORS, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: cannot be decoded as an image ({error})") from None
-    return _resize_picture(picture, image_size)
+        raise ValueError(f"{name}: cannot be decoded as an image ({_reason(error)})") from None
+    return _to_array(picture)
 
 
-def convert_picture(picture: Image.Image, channels: int) -> Image.Image:
-    """Turn a Pillow image of any mode into "L" (1 channel) or "RGB" (3), over white."""
+def fit_images(images: Iterable[np.ndarray], *, image_size: list[int], channels: int) -> np.ndarray:
+    """Give images the size and channels that a dataset asks for.
+
+    Args:
+        images: each uint8 (height, width, 1 or 3).
+        image_size: (height, width) wanted; images are stretched to it.
+        channels: 1 or 3; grey is repeated to RGB, RGB is weighed to grey (ITU-R 601-2).
+
+    Returns:
+        uint8 (n, *image_size, channels).
+    """
+    return np.stack([_fit_image(image, image_size, channels) for image in images])
+
+
+def _fit_image(image: np.ndarray, image_size: list[int], channels: int) -> np.ndarray:
+    if image.shape == (*image_size, channels):
+        return image
+    picture = to_picture(image).convert("L" if channels == 1 else "RGB")
+    height, width = image_size
+    # Bilinear, and over the whole footprint of a pixel when shrinking.
+    return _to_array(picture.resize((width, height), Image.Resampling.BILINEAR))
+
+
+def to_picture(image: np.ndarray) -> Image.Image:
+    """Turn a uint8 array (height, width, 1 or 3) into a Pillow image, "L" or "RGB"."""
+    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+
+
+def _to_array(picture: Image.Image) -> np.ndarray:
+    array = np.asarray(picture, np.uint8)
+    return array[..., np.newaxis] if array.ndim == 2 else array
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    """Turn a Pillow image of any mode into "RGB", over white."""
     if picture.mode.startswith("I"):  # 16 bits a pixel: keep the upper eight
         values = np.asarray(picture, np.int64).clip(0, 65535)
         picture = Image.fromarray((values // 257).astype(np.uint8))
@@ -49,33 +90,10 @@ def convert_picture(picture: Image.Image, channels: int) -> Image.Image:
         picture = picture.convert("RGBA")
         paper = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(paper, picture)
-    return picture.convert("L" if channels == 1 else "RGB")
+    return picture.convert("RGB")
 
 
-def fit_images(images: np.ndarray, *, image_size: list[int], channels: int) -> np.ndarray:
-    """Give stored images the size and channels that a dataset asks for.
-
-    Args:
-        images: uint8 (n, height, width, 1 or 3).
-        image_size: (height, width) wanted.
-        channels: 1 or 3; grey is repeated to RGB, RGB is weighed to grey (ITU-R 601-2).
-
-    Returns:
-        uint8 (n, *image_size, channels); `images` itself where nothing changes.
-    """
-    if images.shape[1:] == (*image_size, channels):
-        return images
-    fitted = np.empty((len(images), *image_size, channels), np.uint8)
-    for image, target in zip(images, fitted, strict=True):
-        picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-        target[:] = _resize_picture(convert_picture(picture, channels), image_size)
-    return fitted
-
-
-def _resize_picture(picture: Image.Image, image_size: list[int]) -> np.ndarray:
-    """Resize (bilinear, over the whole footprint of a pixel when shrinking) to an array."""
-    height, width = image_size
-    if picture.size != (width, height):
-        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
-    array = np.asarray(picture, np.uint8)
-    return array[..., np.newaxis] if array.ndim == 2 else array
+def _reason(error: Exception) -> str:
+    """Word Pillow's reason without the address of the object that it names."""
+    text = " ".join(str(error).split())
+    return "not an image file" if text.startswith("cannot identify image file") else text

@@ -1,37 +1,132 @@
 """imgpipe.images: any file, one kind of array."""
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from imgpipe.images import fit_images, load_image
+from imgpipe.images import decode_image, fit_images
+
+# Every pixel of the picture's halves: left red, right blue, as each mode can say it.
+RED, BLUE = (200, 30, 40), (20, 60, 210)
 
 
-def save(path, picture, **options):
-    picture.save(path, **options)
-    return path
+def save(picture, format="PNG", **options):
+    file = io.BytesIO()
+    picture.save(file, format, **options)
+    file.seek(0)
+    return file
 
 
-def test_transparency_is_white(tmp_path):
-    picture = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
-    image = load_image(save(tmp_path / "a.png", picture), image_size=[4, 4], channels=3)
-    assert (image == 255).all()
+def decode(file, **options):
+    return decode_image(file, "a.jpg", **options)
 
 
-def test_exif_orientation_is_applied(tmp_path):
-    picture = Image.new("L", (4, 8))
-    picture.paste(255, (0, 0, 4, 4))  # the upper half is white
-    exif = Image.Exif()
-    exif[0x0112] = 3  # upside down
-    path = save(tmp_path / "a.png", picture, exif=exif)
-    image = load_image(path, image_size=[8, 4], channels=1)
-    assert (image[:4] == 0).all() and (image[4:] == 255).all()
+def halves():
+    picture = Image.new("RGB", (16, 8), RED)
+    picture.paste(BLUE, (8, 0, 16, 8))
+    return picture
 
 
-def test_sixteen_bits_keep_their_brightness(tmp_path):
+@pytest.mark.parametrize(
+    ("format", "options"),
+    [
+        ("PNG", {}),
+        ("BMP", {}),
+        ("GIF", {}),
+        ("TIFF", {}),
+        ("TIFF", {"compression": "tiff_lzw"}),
+        ("WEBP", {"lossless": True}),
+        ("WEBP", {}),
+        ("JPEG", {"quality": 95}),
+        ("JPEG", {"quality": 95, "progressive": True}),
+    ],
+)
+def test_formats(format, options):
+    image = decode(save(halves(), format, **options))
+    lossy = format == "JPEG" or (format == "WEBP" and not options)
+    assert image.shape == (8, 16, 3) and image.dtype == np.uint8
+    for part, color in ((image[:, :6], RED), (image[:, 10:], BLUE)):
+        assert abs(part.astype(int) - color).max() <= (12 if lossy else 0)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "PA", "CMYK", "L", "LA", "1"])
+def test_modes(mode):
+    format = "TIFF" if mode in ("CMYK", "PA") else "PNG"
+    source = halves().quantize(4) if mode == "P" else halves().convert(mode)
+    image = decode(save(source, format))
+    np.testing.assert_array_equal(image, np.asarray(source.convert("RGB")))
+
+
+def test_an_adobe_jpeg_in_cmyk():
+    """Such files hold inverted inks: read plainly, the picture would be a negative."""
+    image = decode(save(halves().convert("CMYK"), "JPEG", quality=95))
+    assert abs(image[:, :6].astype(int) - RED).max() <= 12
+
+
+def test_sixteen_bits_keep_their_brightness():
     picture = Image.fromarray(np.full((4, 4), 0x8080, np.uint16))
-    image = load_image(save(tmp_path / "a.png", picture), image_size=[4, 4], channels=1)
-    assert (image == 0x80).all()
+    for format in ("PNG", "TIFF"):
+        assert (decode(save(picture, format)) == 0x80).all()
+
+
+def test_the_first_frame_of_an_animation():
+    frames = [Image.new("RGB", (4, 4), color) for color in (RED, BLUE, RED)]
+    for format in ("GIF", "WEBP", "PNG", "TIFF"):
+        options = {"lossless": True} if format == "WEBP" else {}
+        file = save(frames[0], format, save_all=True, append_images=frames[1:], **options)
+        assert (decode(file) == RED).all(), format
+
+
+@pytest.mark.parametrize("format", ["PNG", "WEBP", "TIFF"])
+def test_transparency_is_white(format):
+    options = {"lossless": True} if format == "WEBP" else {}
+    assert (decode(save(Image.new("RGBA", (4, 4), (255, 0, 0, 0)), format, **options)) == 255).all()
+
+
+def test_a_transparent_colour_of_a_palette_is_white():
+    picture = halves().quantize(2)
+    transparent = picture.getpixel((0, 0))
+    for format in ("GIF", "PNG"):
+        image = decode(save(picture, format, transparency=transparent))
+        assert (image[:, :8] == 255).all() and (image[:, 8:] != 255).any()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_exif_orientation_is_applied(format, orientation):
+    """Whichever way the camera was held, the red corner is at the top left."""
+    upright = Image.new("RGB", (32, 16), "white")
+    upright.paste("red", (0, 0, 8, 8))
+    undo = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    stored = upright.transpose(undo[orientation]) if orientation > 1 else upright
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = decode(save(stored, format, exif=exif))
+    assert image.shape == (16, 32, 3)
+    assert image[:6, :6, 1].max() < 60 and image[:, 12:, 1].min() > 200
+
+
+def test_a_large_jpeg_is_decoded_at_a_fraction_but_looks_the_same():
+    picture = Image.effect_noise((1600, 1200), 80).resize((3200, 2400)).convert("RGB")
+    file = save(picture, "JPEG", quality=90)
+    whole = decode(file)
+    file.seek(0)
+    part = decode(file, at_least=[150, 200])
+    assert whole.shape == (2400, 3200, 3)
+    assert part.shape[0] >= 300 and part.shape[1] <= 1600
+    size = {"image_size": [150, 200], "channels": 3}
+    difference = fit_images([whole], **size).astype(int) - fit_images([part], **size)
+    assert abs(difference).mean() < 2
 
 
 def test_shrinking_averages_what_it_covers():
@@ -48,26 +143,26 @@ def test_grey_becomes_rgb_and_back():
     np.testing.assert_array_equal(fit_images(rgb, image_size=[5, 5], channels=1), images)
 
 
-def test_nothing_is_copied_where_nothing_changes():
-    images = np.zeros((3, 5, 5, 1), np.uint8)
-    assert fit_images(images, image_size=[5, 5], channels=1) is images
-
-
-def test_height_and_width_are_not_swapped():
-    assert fit_images(np.zeros((1, 9, 9, 3), np.uint8), image_size=[4, 6], channels=3).shape == (
-        (1, 4, 6, 3)
-    )
+def test_images_of_several_sizes():
+    images = [np.full((height, 9, 3), height, np.uint8) for height in (3, 4, 5)]
+    fitted = fit_images(images, image_size=[4, 6], channels=3)
+    assert fitted.shape == (3, 4, 6, 3)
+    assert [int(image.mean()) for image in fitted] == [3, 4, 5]
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0"])
-def test_undecodable_files_are_named(tmp_path, content):
-    (tmp_path / "a.jpg").write_bytes(content)
+def test_undecodable_files_are_named(content):
     with pytest.raises(ValueError, match=r"a\.jpg: cannot be decoded"):
-        load_image(tmp_path / "a.jpg", image_size=[4, 4], channels=1)
+        decode(io.BytesIO(content))
 
 
-def test_a_truncated_file(tmp_path):
-    path = save(tmp_path / "a.jpg", Image.effect_noise((64, 64), 50))
-    path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(ValueError, match="cannot be decoded"):
-        load_image(path, image_size=[4, 4], channels=1)
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"])
+def test_a_truncated_file(format):
+    content = save(Image.effect_noise((64, 64), 50), format).getvalue()
+    with pytest.raises(ValueError, match=r"a\.jpg: cannot be decoded"):
+        decode(io.BytesIO(content[: len(content) // 2]))
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"a\.jpg: no such file"):
+        decode(tmp_path / "a.jpg")

@@ -1,22 +1,39 @@
 """imgpipe.readers: one table and one way to the pixels."""
 
+import pickle
+
 import numpy as np
 import pytest
 
+from imgpipe.idx import write_idx
 from imgpipe.readers import open_raw_images
-from tiny import make_images, write_idx, write_idx_dataset
+from tiny import encode_image, make_images, write_idx_dataset, write_zip
+
+
+def colours(count, size=8):
+    return make_images(count, size=size, channels=3)[0]
 
 
 def test_reads_any_rows_in_any_order(tmp_path):
     write_idx_dataset(tmp_path, train=20, test=10)
-    raw = open_raw_images(tmp_path, "idx", 10)
+    raw = open_raw_images(tmp_path, None)
     train, test = make_images(20, seed=20)[0], make_images(10, seed=10)[0]
     everything = np.concatenate([train, test])
     rows = np.array([29, 0, 20, 19, 5])
-    np.testing.assert_array_equal(raw.read(rows), everything[rows])
+    np.testing.assert_array_equal(list(raw.read(rows)), everything[rows])
     assert raw.table["id"].is_unique
     assert list(raw.table["part"]) == ["train"] * 20 + ["test"] * 10
     assert list(raw.table["label"]) == [i % 10 for i in range(20)] + list(range(10))
+    assert raw.class_names == list("0123456789")
+
+
+def test_colour_arrays_without_a_test_part(tmp_path):
+    images = colours(6)
+    write_idx(tmp_path / "train-images-idx4-ubyte", images)
+    write_idx(tmp_path / "train-labels-idx1-ubyte", np.arange(6) % 2)
+    raw = open_raw_images(tmp_path, ["a", "b"])
+    np.testing.assert_array_equal(list(raw.read(np.array([5, 2]))), images[[5, 2]])
+    assert set(raw.table["part"]) == {"whole"} and raw.class_names == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -32,4 +49,54 @@ def test_refuses_files_that_do_not_fit(tmp_path, name, array, message):
     write_idx_dataset(tmp_path, train=20, test=10)
     write_idx(tmp_path / name, array)
     with pytest.raises(ValueError, match=message):
-        open_raw_images(tmp_path, "idx", 10)
+        open_raw_images(tmp_path, list("abcdefghij"))
+
+
+@pytest.fixture
+def archive(tmp_path):
+    images = colours(4)
+    files = {
+        "test/猫/4.png": encode_image(images[3]),
+        "train/dog/1.png": encode_image(images[0]),
+        "train/dog/2.jpg": b"no image",
+        "train/猫/3.png": encode_image(images[2][:5]),
+        "train/猫/5.png": b"",
+    }
+    write_zip(tmp_path / "images.zip", files)
+    return tmp_path, images
+
+
+def test_an_archive_of_image_files(archive):
+    folder, images = archive
+    raw = pickle.loads(pickle.dumps(open_raw_images(folder, None)))
+    assert raw.class_names == ["dog", "猫"]
+    assert list(raw.table["label"]) == [1, 0, 0, 1, 1]
+    assert list(raw.table["part"]) == ["test", "train", "train", "train", "train"]
+    one, other, wrong, empty = raw.read(np.array([3, 0, 2, 4]))
+    np.testing.assert_array_equal(one, images[2][:5])
+    np.testing.assert_array_equal(other, images[3])
+    assert str(wrong) == "train/dog/2.jpg: cannot be decoded as an image (not an image file)"
+    assert str(empty) == "train/猫/5.png: is empty"
+
+
+def test_another_archive_in_the_same_place_is_seen(archive):
+    folder, images = archive
+    list(open_raw_images(folder, None).read(np.array([0])))
+    files = {f"whole/{name}/1.png": encode_image(images[1]) for name in "ab"}
+    write_zip(folder / "images.zip", files)
+    raw = open_raw_images(folder, None)
+    assert list(raw.table["id"]) == ["a/1.png", "b/1.png"] and set(raw.table["part"]) == {"whole"}
+    np.testing.assert_array_equal(next(raw.read(np.array([0]))), images[1])
+
+
+def test_classes_of_an_archive_in_the_order_asked_for(archive):
+    folder, _ = archive
+    assert list(open_raw_images(folder, ["猫", "dog"]).table["label"]) == [0, 1, 1, 0, 0]
+    with pytest.raises(ValueError, match=r"class_names \(cat, dog\) lacks the class folders 猫"):
+        open_raw_images(folder, ["cat", "dog"])
+
+
+def test_a_single_class_is_refused(tmp_path):
+    write_zip(tmp_path / "images.zip", {"whole/a/1.png": b"", "whole/a/2.png": b""})
+    with pytest.raises(ValueError, match="all images are in one class folder, a"):
+        open_raw_images(tmp_path, None)

@@ -1,0 +1,35 @@
+"""Work on many images, block by block, on all cores."""
+
+import os
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from joblib import Parallel, delayed
+
+from imgpipe.arrays import blocks
+from imgpipe.stage import progress_bar
+
+FEW_IMAGES = 1000  # not worth the second in which workers start
+
+
+def map_blocks(work: Callable, rows: np.ndarray, description: str) -> Iterator:
+    """Call `work` on one block of rows after the other, with a progress bar.
+
+    Args:
+        work: takes row numbers (n,); it and what it returns must be picklable.
+        rows: integers (n,).
+        description: of the work, for the progress bar.
+
+    Yields:
+        What `work` returns for each block, in the order of the rows. Only a few blocks are
+        worked on ahead of the one that is asked for.
+    """
+    parts = [rows[block] for block in blocks(len(rows))]
+    jobs = 1 if len(rows) <= FEW_IMAGES else os.cpu_count()
+    results = Parallel(jobs, return_as="generator", pre_dispatch="2 * n_jobs")(
+        delayed(work)(part) for part in parts
+    )
+    with progress_bar(total=len(rows), unit=" images", desc=description) as bar:
+        for part, result in zip(parts, results, strict=True):
+            yield result
+            bar.update(len(part))
