@@ -1,0 +1,63 @@
+"""Fingerprints of images: one for the very pixels, one for what they look like."""
+
+import hashlib
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from imgpipe.images import to_picture
+
+_SIDE, _KEPT = 32, 8  # of the image that the cosine transform sees; of the frequencies that count
+
+
+def fingerprint_rows(read: Callable, rows: np.ndarray) -> pd.DataFrame:
+    """Fingerprint some of a dataset's images: `read` as RawImages has it, and row numbers."""
+    return fingerprint_images(read(rows))
+
+
+def fingerprint_images(images: Iterable[np.ndarray | ValueError]) -> pd.DataFrame:
+    """Fingerprint each image.
+
+    Args:
+        images: each uint8 (height, width, 1 or 3), or the reason why it cannot be had.
+
+    Returns:
+        One row an image: sha256 (of the pixels, 64 hexadecimal digits), perceptual_hash (uint64),
+        error (the reason, or ""; then the other two are "" and 0).
+    """
+    rows, small = [], []
+    for image in images:
+        if isinstance(image, ValueError):
+            rows.append(("", str(image)))
+            small.append(np.zeros((_SIDE, _SIDE), np.uint8))
+        else:
+            rows.append((hashlib.sha256(np.ascontiguousarray(image)).hexdigest(), ""))
+            picture = to_picture(image)
+            grey = picture if picture.mode == "L" else picture.convert("L")
+            small.append(np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.BOX)))
+    table = pd.DataFrame(rows, columns=["sha256", "error"])
+    table.insert(1, "perceptual_hash", hash_perceptually(np.stack(small)))
+    return table
+
+
+def hash_perceptually(images: np.ndarray) -> np.ndarray:
+    """Hash what images look like: similar ones differ in few bits.
+
+    Args:
+        images: uint8 (n, 32, 32), grey.
+
+    Returns:
+        uint64 (n,): a bit for each of the 64 lowest frequencies of the cosine transform, set where
+        it lies above their median.
+
+    Source: C. Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions",
+    section 3.2.1.
+    """
+    # The cosine transform's rows of the lowest frequencies, up to a factor.
+    waves = np.cos(np.pi / _SIDE * np.outer(np.arange(_KEPT), np.arange(_SIDE) + 0.5))
+    low = (waves @ images.astype(np.float64) @ waves.T).reshape(len(images), -1)
+    low = low.round(3)  # so that the last bits of the arithmetic decide nothing
+    bits = low > np.median(low, axis=1, keepdims=True)
+    return np.packbits(bits, axis=1).view(np.uint64)[:, 0]

@@ -1,0 +1,48 @@
+"""imgpipe.fingerprints: equal pixels, equal sums; similar looks, similar hashes."""
+
+import hashlib
+import io
+
+import numpy as np
+from PIL import Image
+
+from imgpipe.duplicates import NEAR_BITS
+from imgpipe.fingerprints import fingerprint_images
+
+
+def make_pictures(count):
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (count, 12, 12, 3), dtype=np.uint8)
+    return [Image.fromarray(c).resize((64, 48), Image.Resampling.BICUBIC) for c in coarse]
+
+
+def hashes_of(pictures):
+    return fingerprint_images(map(np.asarray, pictures))["perceptual_hash"].to_numpy()
+
+
+def recompress(picture):
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=80)
+    return Image.open(file)
+
+
+def test_sums_are_of_the_pixels():
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), dtype=np.uint8)
+    sums = fingerprint_images([images[0], images[1], images[0]])["sha256"]
+    assert sums[0] == sums[2] == hashlib.sha256(images[0].tobytes()).hexdigest() != sums[1]
+
+
+def test_what_looks_alike_has_nearly_the_same_hash():
+    pictures = make_pictures(40)
+    hashes = hashes_of(pictures)
+    for change in (recompress, lambda p: p.resize((128, 96)), lambda p: p.point(lambda v: v * 0.9)):
+        bits = np.bitwise_count(hashes ^ hashes_of(map(change, pictures)))
+        assert (bits <= NEAR_BITS).mean() > 0.9
+    others = np.bitwise_count(hashes[:, None] ^ hashes)[~np.eye(40, dtype=bool)]
+    assert others.min() > 8
+
+
+def test_an_image_that_cannot_be_had_keeps_its_reason():
+    table = fingerprint_images([ValueError("a.jpg: is empty"), np.zeros((8, 8, 3), np.uint8)])
+    assert list(table["error"]) == ["a.jpg: is empty", ""]
+    assert table["sha256"][0] == "" and len(table["sha256"][1]) == 64
