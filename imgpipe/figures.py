@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from imgpipe.history import best_epoch
+
 TRAIN_COLOR, VAL_COLOR = "#4477aa", "#cc6677"  # told apart by colour-blind readers (Tol, bright)
 MAX_CLASSES_SHOWN = 20
 CHANNELS_SHOWN = 16
@@ -49,7 +51,7 @@ def draw_curves(history: pd.DataFrame) -> Figure:
     Args:
         history: columns epoch, accuracy, loss, val_accuracy, val_loss.
     """
-    best = history.loc[history["val_accuracy"].idxmax()]
+    best = best_epoch(history.to_dict("records"))
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axis, score in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
         for column, color in ((score, TRAIN_COLOR), (f"val_{score}", VAL_COLOR)):

@@ -2,10 +2,10 @@
 
 import difflib
 import inspect
-import re
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 from ruamel.yaml import YAML
@@ -15,6 +15,7 @@ from imgpipe.files import sha256_of_file
 from imgpipe.schema import Backbone, Dataset, Recipe, Seed
 
 PARAMS_FILE = "params.yaml"
+OPTIMIZER_SETTINGS = {"momentum": ("sgd", "rmsprop"), "weight_decay": ("adamw",)}
 
 
 class Params(NamedTuple):
@@ -76,19 +77,25 @@ def _check_model(checker: "_Checker", block: Any, name: str) -> tuple[Recipe, di
     checker.check_keys(block, set(Recipe.model_fields) | set(option_types), f"{key}.")
     recipe = checker.check(Recipe, {k: block[k] for k in Recipe.model_fields}, key)
     options = {k: checker.check(kind, block[k], f"{key}.{k}") for k, kind in option_types.items()}
-    if takes_features and not recipe.backbone:
-        raise checker.error(f"{key}.backbone", None, "must be given: this model takes features")
-    if recipe.backbone and not takes_features:
-        raise ValueError(
-            f"{checker.file}: {key}.backbone must be null: this model takes the images themselves"
-        )
-    if recipe.augmented_epochs and recipe.backbone:
-        raise checker.error(
-            f"{key}.augmented_epochs",
-            recipe.augmented_epochs,
-            "must be 0 for a model with a backbone, whose features are computed once",
-        )
+    for part in ("backbone", "features"):
+        given = getattr(recipe, part) is not None
+        if takes_features and not given:
+            raise checker.error(f"{key}.{part}", None, "must be given: this model takes features")
+        if given and not takes_features:
+            raise ValueError(
+                f"{checker.file}: {key}.{part} must be null: this model takes the images themselves"
+            )
+    _check_epochs(checker, recipe, key)
+    _check_optimizer(checker, recipe, key)
+    _check_weights(checker, recipe.backbone, f"{key}.backbone")
+    return recipe, options
+
+
+def _check_epochs(checker: "_Checker", recipe: Recipe, key: str) -> None:
+    """Refuse a training without epochs, and what does not fit the epochs."""
     total_epochs = recipe.epochs + recipe.augmented_epochs
+    if total_epochs == 0:
+        raise checker.error(f"{key}.epochs", 0, "must be 1 or greater where augmented_epochs is 0")
     if recipe.schedule and recipe.schedule.warmup_epochs >= total_epochs:
         raise checker.error(
             f"{key}.schedule.warmup_epochs",
@@ -99,8 +106,29 @@ def _check_model(checker: "_Checker", block: Any, name: str) -> tuple[Recipe, di
         raise checker.error(
             f"{key}.augmentation", None, "must be given when augmented_epochs is not 0"
         )
-    _check_weights(checker, recipe.backbone, f"{key}.backbone")
-    return recipe, options
+    copies = recipe.features.augmented_copies if recipe.features else None
+    if recipe.augmented_epochs and copies == 0:
+        raise checker.error(
+            f"{key}.features.augmented_copies",
+            0,
+            "must be 1 or greater when augmented_epochs is not 0",
+        )
+    if copies and not recipe.augmented_epochs:
+        raise checker.error(
+            f"{key}.features.augmented_copies",
+            copies,
+            "must be 0 when augmented_epochs is 0: only those epochs use the copies",
+        )
+
+
+def _check_optimizer(checker: "_Checker", recipe: Recipe, key: str) -> None:
+    """Refuse settings that the chosen optimiser does not have."""
+    for setting, takers in OPTIMIZER_SETTINGS.items():
+        value = getattr(recipe, setting)
+        if value and recipe.optimizer not in takers:
+            raise checker.error(
+                f"{key}.{setting}", value, f"must be 0 unless optimizer is {' or '.join(takers)}"
+            )
 
 
 def _check_weights(checker: "_Checker", backbone: Backbone | None, key: str) -> None:
@@ -207,22 +235,29 @@ class _Checker:
         try:
             return TypeAdapter(kind).validate_python(value, strict=True)
         except ValidationError as error:
-            raise self._worded(kind, error.errors()[0], key) from None
+            raise self._worded(value, error.errors()[0], key) from None
 
-    def _worded(self, kind: Any, fault: dict, key: str) -> ValueError:
-        # In a union (`str | list[str]`) pydantic names the branch in the path: not a key.
-        steps = [s for s in fault["loc"] if isinstance(s, int) or not re.search(r"\[|^str$", s)]
+    def _worded(self, value: Any, fault: dict, key: str) -> ValueError:
+        steps = _steps_in(value, fault)
         path = key + "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in steps)
-        if fault["type"] == "extra_forbidden":
-            return self._unknown_key(path, _known_keys(kind, steps[:-1]))
+        if fault["type"] == "unknown_key":
+            return self._unknown_key(f"{path}.{fault['ctx']['key']}", fault["ctx"]["known"])
         if fault["type"] == "missing":
             return self._missing_key(path)
+        if fault["type"].startswith("union_tag"):  # the key that says which block this is
+            tag = fault["ctx"]["discriminator"].strip("'")
+            if tag not in fault["input"]:
+                return self._missing_key(f"{path}.{tag}")
+            rule = f"must be one of {fault['ctx']['expected_tags']}"
+            return self.error(f"{path}.{tag}", fault["input"][tag], rule)
         if fault["msg"].startswith("."):  # a rule about one key of a block, worded there
             return ValueError(f"{self.file}: {path}{fault['msg']}")
+        if fault["type"] in ("model_type", "model_attributes_type"):
+            return self.error(path, fault["input"], "must be a mapping")
         rule = fault["msg"].replace("Input should be", "must be")
         return self.error(path, fault["input"], rule)
 
-    def _unknown_key(self, key: str, known: set[str]) -> ValueError:
+    def _unknown_key(self, key: str, known: Iterable[str]) -> ValueError:
         close = difflib.get_close_matches(key.rpartition(".")[2], known, n=1)
         remedy = f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(known))}"
         return ValueError(f"{self.file}: unknown key {key}; {remedy}")
@@ -231,11 +266,19 @@ class _Checker:
         return ValueError(f"{self.file}: missing key {key}; add it")
 
 
-def _known_keys(block: Any, steps: list) -> set[str]:
-    """Follow `steps` into the blocks within `block`; return the keys of the last one."""
-    for step in steps:
-        if isinstance(step, str):
-            block = block.model_fields[step].annotation
-        while inner := [a for a in get_args(block) if a is not type(None)]:
-            block = inner[0]
-    return set(block.model_fields)
+def _steps_in(value: Any, fault: dict) -> list:
+    """List the keys and indices of `value` that lead to a fault.
+
+    For `str | list[str]`, or a block of one kind of several, pydantic puts into a fault's place
+    which alternative it tried: a step that the value does not have.
+    """
+    steps = []
+    for step in fault["loc"]:
+        if (isinstance(value, dict) and step in value) or (
+            isinstance(value, list) and isinstance(step, int)
+        ):
+            value = value[step]
+            steps.append(step)
+    if fault["type"] == "missing":
+        steps.append(fault["loc"][-1])
+    return steps

@@ -4,9 +4,10 @@ A validator's message is written to follow `key=value`; imgpipe.params puts file
 """
 
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 
@@ -23,6 +24,7 @@ def _rule(holds, rule: str) -> AfterValidator:
 
 # The vocabulary of types: for the blocks below, and for the options of an architecture.
 Share = Annotated[float, _rule(lambda x: 0 <= x < 1, "must lie in [0, 1)")]
+Rate = Annotated[float, _rule(lambda x: 0 < x <= 1, "must lie in (0, 1]")]
 Positive = Annotated[float, _rule(lambda x: 0 < x < float("inf"), "must be greater than 0")]
 NonNegative = Annotated[float, _rule(lambda x: 0 <= x < float("inf"), "must be 0 or greater")]
 Count = Annotated[int, _rule(lambda n: n >= 1, "must be 1 or greater")]
@@ -34,12 +36,29 @@ ImageSize = Annotated[
 BackboneImageSize = Annotated[
     ImageSize, _rule(lambda size: min(size) >= 32, "must be 32 or more pixels each way for a VGG")
 ]
+_ABOVE_0 = _rule(lambda x: x is None or x > 0, "must be greater than 0")
 Sha256 = Annotated[
     str,
     _rule(lambda h: re.fullmatch("[0-9a-f]{64}", h), "must be a SHA-256 sum: 64 digits 0-9a-f"),
 ]
 
-SourcePath = Annotated[str, _rule(bool, "must name a file or folder, or be null")]
+
+def _is_place(text: str) -> bool:
+    return text.startswith(("~", "https://")) or Path(text).is_absolute()
+
+
+# A relative path would mean another place in an experiment's temporary folder.
+Source = Annotated[
+    str | list[str],
+    _rule(
+        lambda s: _is_place(s) if isinstance(s, str) else s and all(map(_is_place, s)),
+        "must be an absolute path, begin with ~ or be an https:// address, or a list of such "
+        "(experiments also run in other folders, where a relative path would mean another place)",
+    ),
+]
+Pattern = Annotated[
+    str, _rule(lambda p: _group_count(p) == 1, "must be a regular expression with one (group)")
+]
 Files = Annotated[
     dict[str, Sha256],
     _rule(
@@ -47,6 +66,14 @@ Files = Annotated[
         "must map one or more plain file names to SHA-256 sums",
     ),
 ]
+
+
+def _group_count(pattern: str) -> int:
+    """Count a regular expression's groups; -1 if it is none."""
+    try:
+        return re.compile(pattern).groups
+    except re.error:
+        return -1
 
 
 def _shares(count: int):
@@ -86,6 +113,16 @@ VGG_LAYERS = {"vgg16": _vgg_layers((2, 2, 3, 3, 3)), "vgg19": _vgg_layers((2, 2,
 class _Block(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
 
+    @model_validator(mode="before")
+    @classmethod
+    def _check_keys(cls, content):
+        # Pydantic would refuse them too, but would not say which keys are known.
+        known = list(cls.model_fields)
+        for key in content if isinstance(content, dict) else ():
+            if key not in known:
+                raise PydanticCustomError("unknown_key", "unknown", {"key": key, "known": known})
+        return content
+
 
 class PublicSource(_Block):
     """One place to look for a dataset's files: exactly one of the keys."""
@@ -105,27 +142,64 @@ class PublicSource(_Block):
 
 
 class Split(_Block):
-    """How the training part is cut into train and val."""
+    """How images are cut into train, val and test; parts that the source has stay as they are."""
 
-    val_fraction: Annotated[Share, _rule(lambda x: x > 0, "must be greater than 0")]
+    method: Literal["holdout", "kfold"]
+    val_fraction: Annotated[Share, _ABOVE_0]  # of the images that are not test
+    test_fraction: Annotated[Share, _ABOVE_0] | None  # where holdout finds no test part
+    folds: Annotated[int, _rule(lambda n: n >= 2, "must be 2 or greater")] | None
+    fold: CountOrZero | None  # which of the folds, from 0, is held out
+    seed: Seed
+
+    @model_validator(mode="after")
+    def _check_folds(self):
+        given = self.folds is not None, self.fold is not None
+        if self.method == "holdout" and any(given):
+            key = "folds" if given[0] else "fold"
+            raise PydanticCustomError(
+                "rule", f".{key}={getattr(self, key)} must be null unless method is kfold"
+            )
+        if self.method == "kfold" and not all(given):
+            key = "fold" if given[0] else "folds"
+            raise PydanticCustomError("rule", f".{key}=null must be given where method is kfold")
+        if self.method == "kfold" and self.fold >= self.folds:
+            raise PydanticCustomError(
+                "rule", f".fold={self.fold} must be less than folds={self.folds}"
+            )
+        return self
 
 
 class Dataset(_Block):
     """One block under datasets: what the images are and where they come from."""
 
-    format: Literal["idx"]
-    source: SourcePath | list[SourcePath] | None
+    source: Source | None
     public_sources: list[PublicSource]
-    files: Files
-    class_names: Annotated[
-        list[str],
-        _rule(
-            lambda names: 2 <= len(set(names)) == len(names), "must be 2 or more names, each once"
-        ),
-    ]
+    files: Files | None
+    part_folders: dict[Literal["train", "val", "test"], str] | None
+    class_names: (
+        Annotated[
+            list[str],
+            _rule(
+                lambda names: 2 <= len(set(names)) == len(names),
+                "must be 2 or more names, each once",
+            ),
+        ]
+        | None
+    )
     image_size: ImageSize
     channels: Literal[1, 3]
+    group_pattern: Pattern | None
+    on_bad_image: Literal["error", "skip"]
     split: Split
+
+    @model_validator(mode="after")
+    def _check_public_sources(self):
+        if self.public_sources and not self.files:
+            raise PydanticCustomError(
+                "rule",
+                ".files=null must name the files with their sums where public_sources has any",
+            )
+        return self
 
 
 class Backbone(_Block):
@@ -149,31 +223,77 @@ class Backbone(_Block):
         return self
 
 
+class Features(_Block):
+    """Which images a backbone turns into features, beside the plain ones."""
+
+    augmented_copies: CountOrZero  # of the training images, for augmented_epochs to draw from
+
+
 class Augmentation(_Block):
-    """Ranges of the random transforms; each image draws uniformly between minus and plus."""
+    """Ranges of the random changes; each image draws uniformly between minus and plus."""
 
     rotation: NonNegative  # degrees
-    width_shift: Share  # share of the width
-    height_shift: Share  # share of the height
+    width_shift: NonNegative  # below 1 a share of the width, from 1 up pixels
+    height_shift: NonNegative  # the same of the height
     shear: NonNegative  # degrees
     zoom: Share  # 0.08 scales each axis by 0.92 to 1.08
+    horizontal_flip: bool  # left for right, in half of the images
+    vertical_flip: bool  # top for bottom, likewise
+    brightness: Share  # 0.1 adds up to 0.1 of the range of pixels, 25.5, or takes it away
+    contrast: Share  # 0.1 scales differences from the image's mean by 0.9 to 1.1
 
 
-class Schedule(_Block):
-    """How the learning rate moves; without one it stays as it is."""
+class _Schedule(_Block):
+    warmup_epochs: NonNegative  # of a straight rise from 0; the decay begins after it
 
-    decay: Literal["cosine"]  # half a cosine, from learning_rate to 0 at the end of training
-    warmup_epochs: NonNegative  # of a straight rise from 0 before it
+
+class ConstantSchedule(_Schedule):
+    """The learning rate stays as it is."""
+
+    decay: Literal["constant"]
+
+
+class CosineSchedule(_Schedule):
+    """Half a cosine, from learning_rate to 0 at the end of training."""
+
+    decay: Literal["cosine"]
+
+
+class ExponentialSchedule(_Schedule):
+    """A fall to `rate` times the learning rate in every `steps` batches."""
+
+    decay: Literal["exponential"]
+    steps: Count
+    rate: Rate
+    staircase: bool  # at once at the end of the steps, not bit by bit
+
+
+Schedule = Annotated[
+    ConstantSchedule | CosineSchedule | ExponentialSchedule, Field(discriminator="decay")
+]
+
+
+class EarlyStopping(_Block):
+    """Training ends once the validation accuracy has stopped rising."""
+
+    patience: Count  # epochs without a rise
+    min_delta: NonNegative  # what counts as a rise
 
 
 class Recipe(_Block):
     """One block under models without the options of its architecture."""
 
     backbone: Backbone | None
-    epochs: Count
+    features: Features | None
+    epochs: CountOrZero
     augmented_epochs: CountOrZero
     augmentation: Augmentation | None
     batch_size: Count
-    optimizer: Literal["adam", "rmsprop", "sgd"]
+    optimizer: Literal["adam", "adamw", "sgd", "rmsprop"]
+    momentum: Share
+    weight_decay: NonNegative
     learning_rate: Positive
     schedule: Schedule | None
+    early_stopping: EarlyStopping | None
+    label_smoothing: Share
+    class_weights: Literal["balanced"] | None

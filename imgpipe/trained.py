@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+import imgpipe.schedules  # noqa: F401 - a stored model may name the class in it
 from imgpipe.backbones import build_backbone, choose_batch_size, extract_features
 from imgpipe.contract import (
     ARCHITECTURE,

@@ -12,17 +12,23 @@ import tensorflow as tf
 
 from imgpipe.augmentation import augment_images
 from imgpipe.determinism import make_deterministic
+from imgpipe.history import best_epoch
 from imgpipe.params import Params
+from imgpipe.schedules import build_schedule
 from imgpipe.schema import Recipe
+
+LARGEST_LEAST_SIZE = 128  # where the search for the smallest images that a model takes ends
+CROSS_ENTROPY = "cross_entropy"
 
 
 def train_new_model(
-    params: Params, train: tuple, val: tuple, history_file: Path
+    params: Params, class_count: int, train: tuple, val: tuple, history_file: Path
 ) -> tuple[keras.Model, list[dict]]:
     """Build and train the model that the parameters ask for, the same to the bit each time.
 
     Args:
         params: the checked parameters.
+        class_count: number of classes.
         train: inputs and labels, as in training_batches.
         val: the same, to choose the best epoch by.
         history_file: as in train_model.
@@ -31,7 +37,6 @@ def train_new_model(
         The model with its best weights, and the history, as in train_model.
     """
     make_deterministic(params.seed)
-    class_count = len(params.dataset.class_names)
     model = build_model(params.model_name, train[0].shape[1:], class_count, params.options)
     return model, train_model(model, train, val, params.recipe, params.seed, history_file)
 
@@ -46,23 +51,40 @@ def build_model(name: str, input_shape: tuple, class_count: int, options: dict) 
     try:
         return build(input_shape, class_count, **options)
     except ValueError as error:
-        reason = str(error).splitlines()[0]
+        refused = f"models.{name} cannot take inputs of shape {input_shape}"
+        least = _find_least_size(build, input_shape, class_count, options)
+        if least is None:
+            raise ValueError(f"{refused}: {str(error).splitlines()[0]}") from None
         raise ValueError(
-            f"models.{name} cannot take inputs of shape {input_shape}: {reason} If they are too "
-            "small for its convolutions, give the dataset a larger image_size or choose another "
-            "model"
+            f"{refused}: images must be {least}×{least} pixels or larger; set a larger image_size "
+            "in the dataset's block or choose another model"
         ) from None
+
+
+def _find_least_size(build, input_shape: tuple, class_count: int, options: dict) -> int | None:
+    """Find the smallest square images that a model takes, if their size is what it refuses."""
+    if len(input_shape) != 3:
+        return None
+    for size in range(min(input_shape[:2]) + 1, LARGEST_LEAST_SIZE + 1):
+        try:
+            build((size, size, input_shape[2]), class_count, **options)
+        except ValueError:
+            continue
+        return size
+    return None
 
 
 def training_batches(inputs, labels, recipe: Recipe, seed: int) -> tf.data.Dataset:
     """Stream the batches of all epochs, one epoch after the other.
 
     Each epoch has an order and, after `recipe.epochs`, augmentations of its own, drawn from the
-    seed and the epoch's number alone: the stream can be entered at any epoch.
+    seed and the epoch's number alone: the stream can be entered at any epoch. Features cannot be
+    augmented: an augmented epoch draws for each image one of its copies.
 
     Args:
-        inputs: uint8 images (n, height, width, channels) or float16 features (n, feature_dim);
-            a memory map is read batch by batch.
+        inputs: uint8 images (n, height, width, channels), or float16 features (rows, feature_dim):
+            n of the plain images, then n for each augmented copy of them. A memory map is read
+            batch by batch.
         labels: integers (n,).
         recipe: the model's recipe.
         seed: of orders and augmentations.
@@ -72,10 +94,21 @@ def training_batches(inputs, labels, recipe: Recipe, seed: int) -> tf.data.Datas
     """
     count = len(labels)
 
-    def plain_epoch(epoch):
-        order = tf.random.experimental.stateless_shuffle(tf.range(count), seed=[seed, epoch])
-        batches = tf.data.Dataset.from_tensor_slices(order).batch(recipe.batch_size)
+    def shuffle(epoch):
+        return tf.random.experimental.stateless_shuffle(tf.range(count), seed=[seed, epoch])
+
+    def gather_batches(rows):
+        batches = tf.data.Dataset.from_tensor_slices(rows).batch(recipe.batch_size)
         return batches.map(gather, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def plain_epoch(epoch):
+        return gather_batches(shuffle(epoch))
+
+    def copied_epoch(epoch):
+        # A negative number: the draw of no order and no augmentation.
+        copy_seed, copies = [seed, -1 - epoch], recipe.features.augmented_copies
+        copy = tf.random.stateless_uniform([count], copy_seed, 1, copies + 1, tf.int32)
+        return gather_batches(copy * count + shuffle(epoch))
 
     def augmented_epoch(epoch):
         def augment(number, batch):
@@ -89,7 +122,8 @@ def training_batches(inputs, labels, recipe: Recipe, seed: int) -> tf.data.Datas
     total = recipe.epochs + recipe.augmented_epochs
     stream = tf.data.Dataset.range(recipe.epochs).flat_map(plain_epoch)
     if recipe.augmented_epochs:
-        augmented = tf.data.Dataset.range(recipe.epochs, total).flat_map(augmented_epoch)
+        make_epoch = copied_epoch if recipe.features else augmented_epoch
+        augmented = tf.data.Dataset.range(recipe.epochs, total).flat_map(make_epoch)
         stream = stream.concatenate(augmented)
     return stream.prefetch(tf.data.AUTOTUNE)
 
@@ -100,7 +134,7 @@ def batches_per_epoch(count: int, recipe: Recipe) -> int:
 
 
 def plain_batches(inputs, labels, batch_size: int) -> tf.data.Dataset:
-    """Stream inputs once, in their order, for validation and testing."""
+    """Stream the plain inputs once, in their order, for validation and standardisation."""
     rows = tf.data.Dataset.range(len(labels)).batch(batch_size)
     return rows.map(_gatherer(inputs, labels), num_parallel_calls=tf.data.AUTOTUNE).prefetch(
         tf.data.AUTOTUNE
@@ -114,7 +148,7 @@ def train_model(
 
     Args:
         model: as build_model gives it; layers that must see the data first (Normalization) are
-            adapted to the training inputs.
+            adapted to the plain training inputs.
         train: inputs and labels, as in training_batches.
         val: the same, to choose the best epoch by.
         recipe: the model's recipe.
@@ -122,59 +156,94 @@ def train_model(
         history_file: CSV that gets one line after each epoch.
 
     Returns:
-        One mapping an epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy. The model
-        has the weights of the epoch with the highest val_accuracy, the earliest of equals.
+        One mapping an epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy; as many as
+        were trained before early stopping. The losses are the mean cross-entropy of the images,
+        whatever is minimised: label smoothing and class weights are not in them, so they compare
+        between recipes, and with the loss on the test images. The model has the weights of the
+        best_epoch.
     """
     _adapt(model, plain_batches(*train, 1024))
+    loss, metrics = choose_loss(recipe)
     model.compile(
         optimizer=build_optimizer(recipe, len(train[1])),
-        loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
+        loss=loss,
+        metrics=metrics,
         jit_compile=False,  # XLA is several times slower for these convolutions on a CPU
     )
     record = _Record(history_file)
+    callbacks = [keras.callbacks.TerminateOnNaN(), record]
+    if recipe.early_stopping:
+        settings = recipe.early_stopping.model_dump()
+        callbacks.append(keras.callbacks.EarlyStopping("val_accuracy", mode="max", **settings))
+    batches, val_batches = training_batches(*train, recipe, seed), plain_batches(*val, 1024)
+    class_count, class_weights = model.output_shape[-1], None
+    if recipe.label_smoothing:
+        batches, val_batches = (_one_hot(b, class_count) for b in (batches, val_batches))
+    if recipe.class_weights:
+        class_weights = dict(enumerate(balance_classes(train[1], class_count)))
     model.fit(
-        training_batches(*train, recipe, seed),
+        batches,
         epochs=recipe.epochs + recipe.augmented_epochs,
         steps_per_epoch=batches_per_epoch(len(train[1]), recipe),
         shuffle=False,  # the stream is shuffled already
-        validation_data=plain_batches(*val, 1024),
-        callbacks=[keras.callbacks.TerminateOnNaN(), record],
+        validation_data=val_batches,
+        class_weight=class_weights,
+        callbacks=callbacks,
         verbose=1 if sys.stdout.isatty() else 2,
     )
     model.set_weights(record.best_weights)
     return record.rows
 
 
+def choose_loss(recipe: Recipe):
+    """Return what training minimises, but for class weights, and the metrics measured beside it.
+
+    With `label_smoothing: s` the label's class is wanted with probability 1 - s + s / classes and
+    each other class with s / classes; Keras has that loss for labels written out one-hot.
+
+    Source: Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7.
+    """
+    losses, metrics = keras.losses, keras.metrics
+    if recipe.label_smoothing:
+        loss = losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
+        return loss, ["accuracy", metrics.CategoricalCrossentropy(name=CROSS_ENTROPY)]
+    loss = "sparse_categorical_crossentropy"
+    if recipe.class_weights:
+        return loss, ["accuracy", metrics.SparseCategoricalCrossentropy(name=CROSS_ENTROPY)]
+    return loss, ["accuracy"]
+
+
+def balance_classes(labels: np.ndarray, class_count: int) -> list[float]:
+    """Weigh classes so that each has the same share in the loss, and images 1 on average.
+
+    Args:
+        labels: integers (n,), of the training images.
+        class_count: number of classes; one without images gets a weight that nothing uses.
+
+    Returns:
+        n / (class_count * images of the class), for each class.
+    """
+    counts = np.maximum(np.bincount(labels, minlength=class_count), 1)
+    return (len(labels) / (class_count * counts)).tolist()
+
+
 def build_optimizer(recipe: Recipe, train_count: int) -> keras.optimizers.Optimizer:
-    """Build the optimiser that a recipe names, with Keras's defaults but the learning rate.
+    """Build the optimiser that a recipe names, with Keras's defaults for what it leaves open.
 
     Args:
         recipe: the model's recipe.
         train_count: number of training images, from which a schedule gets its steps.
     """
-    optimizers = {
-        "adam": keras.optimizers.Adam,
-        "rmsprop": keras.optimizers.RMSprop,
-        "sgd": keras.optimizers.SGD,
-    }
-    learning_rate = recipe.learning_rate
-    if recipe.schedule:
-        steps_per_epoch = batches_per_epoch(train_count, recipe)
-        warmup_steps = round(recipe.schedule.warmup_epochs * steps_per_epoch)
-        steps = (recipe.epochs + recipe.augmented_epochs) * steps_per_epoch
-        learning_rate = keras.optimizers.schedules.CosineDecay(
-            0.0 if warmup_steps else learning_rate,
-            decay_steps=steps - warmup_steps,
-            warmup_target=learning_rate if warmup_steps else None,
-            warmup_steps=warmup_steps,
-        )
-    return optimizers[recipe.optimizer](learning_rate)
-
-
-def best_epoch(history: list[dict]) -> dict:
-    """Return the epoch with the highest val_accuracy, the earliest of equals."""
-    return max(history, key=lambda row: row["val_accuracy"])
+    learning_rate = build_schedule(recipe, batches_per_epoch(train_count, recipe))
+    match recipe.optimizer:
+        case "adam":
+            return keras.optimizers.Adam(learning_rate)
+        case "adamw":
+            return keras.optimizers.AdamW(learning_rate, weight_decay=recipe.weight_decay)
+        case "sgd":
+            return keras.optimizers.SGD(learning_rate, momentum=recipe.momentum)
+        case "rmsprop":
+            return keras.optimizers.RMSprop(learning_rate, momentum=recipe.momentum)
 
 
 class _Record(keras.callbacks.Callback):
@@ -193,6 +262,9 @@ class _Record(keras.callbacks.Callback):
                 f"training broke down in epoch {epoch + 1}: the loss is no number any more; lower "
                 "learning_rate in the model's block of params.yaml"
             )
+        for name in ("loss", "val_loss"):
+            # Where the loss is smoothed or weighted, the plain one was measured beside it.
+            scores[name] = scores.pop(name.replace("loss", CROSS_ENTROPY), scores[name])
         self.rows.append({"epoch": epoch + 1, **scores})
         if best_epoch(self.rows) is self.rows[-1]:
             self.best_weights = self.model.get_weights()
@@ -216,15 +288,20 @@ def _adapt(model: keras.Model, batches: tf.data.Dataset) -> None:
             layer.adapt(batches.map(lambda inputs, _: inputs))
 
 
+def _one_hot(batches: tf.data.Dataset, class_count: int) -> tf.data.Dataset:
+    return batches.map(lambda inputs, labels: (inputs, tf.one_hot(labels, class_count)))
+
+
 def _gatherer(inputs: np.ndarray, labels: np.ndarray):
     """Make a function from row numbers to (inputs, labels), for maps over a tf.data.Dataset.
 
-    `inputs` may be a memory map: only the rows asked for are read.
+    `inputs` may be a memory map: only the rows asked for are read. Rows of copies have the labels
+    of the plain ones.
     """
 
     def gather(rows):
         taken = tf.numpy_function(lambda numbers: inputs[numbers], [rows], inputs.dtype)
         taken.set_shape([None, *inputs.shape[1:]])
-        return taken, tf.gather(tf.constant(labels), rows)
+        return taken, tf.gather(tf.constant(labels), rows % len(labels))
 
     return gather

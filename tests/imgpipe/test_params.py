@@ -13,6 +13,13 @@ from imgpipe.schema import VGG_LAYERS
 from tiny import DELETED, ROOT, set_value
 
 CONTENT = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text())
+EXPONENTIAL = {
+    "decay": "exponential",
+    "steps": 50,
+    "rate": 0.98,
+    "staircase": True,
+    "warmup_epochs": 0,
+}
 CONTENT |= {"dataset": "fashion_mnist", "model": "cnn1", "seed": 13}
 
 
@@ -35,7 +42,12 @@ def load(tmp_path):
 def test_every_committed_block_is_in_order(load, model):
     params = load({"model": model})
     assert params.model_name == model
-    assert params.recipe.epochs >= 1
+    assert params.recipe.epochs + params.recipe.augmented_epochs >= 1
+
+
+@pytest.mark.parametrize("dataset", list(CONTENT["datasets"]))
+def test_every_committed_dataset_is_in_order(load, dataset):
+    assert load({"dataset": dataset}).dataset_name == dataset
 
 
 def test_numbers_as_dvc_writes_them(tmp_path):
@@ -57,7 +69,7 @@ def test_one_dropout_stands_for_all_layers(load):
     [
         (
             {"model": "cnn9"},
-            "params.yaml: model=cnn9 is not in models; known: cnn1, cnn3, cnn4, vgg19",
+            "params.yaml: model=cnn9 is not in models; known: cnn1, cnn3, cnn4, cifar_cnn",
         ),
         ({"model": "cn1"}, "did you mean cnn1?"),
         (
@@ -90,13 +102,50 @@ def test_one_dropout_stands_for_all_layers(load):
         ({"models.cnn1.learning_rate": float("nan")}, "learning_rate=nan must be greater than 0"),
         (
             {"models.cnn1.optimizer": "adamm"},
-            "models.cnn1.optimizer=adamm must be 'adam', 'rmsprop' or",
+            "models.cnn1.optimizer=adamm must be 'adam', 'adamw', 'sgd' or 'rmsprop'",
         ),
+        (
+            {"models.cnn1.momentum": 0.9},
+            "models.cnn1.momentum=0.9 must be 0 unless optimizer is sgd or rmsprop",
+        ),
+        (
+            {"models.cnn1.optimizer": "sgd", "models.cnn1.momentum": 1},
+            "models.cnn1.momentum=1 must lie in [0, 1)",
+        ),
+        (
+            {"models.cnn1.optimizer": "sgd", "models.cnn1.weight_decay": 0.01},
+            "models.cnn1.weight_decay=0.01 must be 0 unless optimizer is adamw",
+        ),
+        (
+            {"models.cnn1.label_smoothing": 1},
+            "models.cnn1.label_smoothing=1 must lie in [0, 1)",
+        ),
+        (
+            {"models.cnn1.class_weights": "equal"},
+            "models.cnn1.class_weights=equal must be 'balanced'",
+        ),
+        (
+            {"models.cnn1.early_stopping": {"patience": 0, "min_delta": 0}},
+            "models.cnn1.early_stopping.patience=0 must be 1 or greater",
+        ),
+        (
+            {"models.cnn1.early_stopping": {"patience": 1}},
+            "missing key models.cnn1.early_stopping.min_delta; add it",
+        ),
+        ({"models.cnn1.early_stopping": 3}, "models.cnn1.early_stopping=3 must be a mapping"),
         (
             {"models.cnn1.augmentation.zoom": 1},
             "models.cnn1.augmentation.zoom=1 must lie in [0, 1)",
         ),
         ({"models.cnn1.augmentation.flip": True}, "unknown key models.cnn1.augmentation.flip"),
+        (
+            {"models.cnn1.augmentation.width_shift": -1},
+            "models.cnn1.augmentation.width_shift=-1 must be 0 or greater",
+        ),
+        (
+            {"models.cnn1.augmentation.horizontal_flip": 1},
+            "models.cnn1.augmentation.horizontal_flip=1 must be a valid boolean",
+        ),
         ({"models.cnn1": 3}, "params.yaml: models.cnn1=3 must be a mapping"),
         ({"models": None}, "params.yaml: models=null must be a mapping of model blocks"),
         (
@@ -109,7 +158,38 @@ def test_one_dropout_stands_for_all_layers(load):
         ),
         (
             {"models.cnn1.schedule": {"decay": "cosin", "warmup_epochs": 1}},
-            "models.cnn1.schedule.decay=cosin must be 'cosine'",
+            "models.cnn1.schedule.decay=cosin must be one of 'constant', 'cosine', 'exponential'",
+        ),
+        ({"models.cnn1.schedule.decay": None}, "models.cnn1.schedule.decay=null must be one of"),
+        ({"models.cnn1.schedule.decay": DELETED}, "missing key models.cnn1.schedule.decay; add it"),
+        ({"models.cnn1.schedule": 3}, "params.yaml: models.cnn1.schedule=3 must be a mapping"),
+        (
+            {"models.cnn1.schedule.warmup_epochs": DELETED},
+            "params.yaml: missing key models.cnn1.schedule.warmup_epochs; add it",
+        ),
+        (
+            {"models.cnn1.schedule.warmup_epochs": -1},
+            "params.yaml: models.cnn1.schedule.warmup_epochs=-1 must be 0 or greater",
+        ),
+        (
+            {"models.cnn1.schedule.warmup_epoch": 1},
+            "params.yaml: unknown key models.cnn1.schedule.warmup_epoch; did you mean warmup_epochs?",
+        ),
+        (
+            {"models.cnn1.schedule.staircase": True},
+            "unknown key models.cnn1.schedule.staircase; known: decay, warmup_epochs",
+        ),
+        (
+            {"models.cnn1.schedule": EXPONENTIAL | {"rate": 1.1}},
+            "params.yaml: models.cnn1.schedule.rate=1.1 must lie in (0, 1]",
+        ),
+        (
+            {"models.cnn1.schedule": {"decay": "exponential", "warmup_epochs": 0}},
+            "params.yaml: missing key models.cnn1.schedule.steps; add it",
+        ),
+        (
+            {"model": "sneaker_cnn", "models.sneaker_cnn.pooling": "avg"},
+            "models.sneaker_cnn.pooling=avg must be 'average' or 'max'",
         ),
         (
             {"model": "cnn3", "models.cnn3.dropout": [0.1, 0.2]},
@@ -120,8 +200,24 @@ def test_one_dropout_stands_for_all_layers(load):
             "params.yaml: models.cnn4.dropout=1.2 must lie in [0, 1)",
         ),
         (
-            {"model": "vgg16", "models.vgg16.augmented_epochs": 1},
-            "models.vgg16.augmented_epochs=1 must be 0 for a model with a backbone",
+            {"model": "vgg19", "models.vgg19.augmented_epochs": 1},
+            "models.vgg19.augmentation=null must be given when augmented_epochs is not 0",
+        ),
+        (
+            {"model": "vgg16", "models.vgg16.augmented_epochs": 20},
+            "features.augmented_copies=0 must be 1 or greater when augmented_epochs is not 0",
+        ),
+        (
+            {"model": "vgg19", "models.vgg19.features.augmented_copies": 2},
+            "models.vgg19.features.augmented_copies=2 must be 0 when augmented_epochs is 0: only",
+        ),
+        (
+            {"model": "vgg16", "models.vgg16.features": None},
+            "models.vgg16.features=null must be given: this model takes features",
+        ),
+        (
+            {"models.cnn1.features": {"augmented_copies": 0}},
+            "models.cnn1.features must be null: this model takes the images themselves",
         ),
         (
             {"model": "vgg16", "models.vgg16.backbone.weights": "/no/file.h5"},
@@ -171,7 +267,49 @@ def test_one_dropout_stands_for_all_layers(load):
             {"datasets.fashion_mnist.files.train-images-idx3-ubyte": "123"},
             "files.train-images-idx3-ubyte=123 must be a SHA-256 sum",
         ),
-        ({"datasets.fashion_mnist.source": ""}, "source= must name a file or folder, or be null"),
+        (
+            {"datasets.fashion_mnist.source": "photos/shoes"},
+            "datasets.fashion_mnist.source=photos/shoes must be an absolute path, begin with ~ or be "
+            "an https:// address, or a list of such (experiments also run in other folders",
+        ),
+        ({"datasets.fashion_mnist.source": []}, "source=[] must be an absolute path"),
+        (
+            {"datasets.fashion_mnist.source": ["/a.zip", "b.zip"]},
+            "datasets.fashion_mnist.source=['/a.zip', 'b.zip'] must be an absolute path",
+        ),
+        (
+            {"datasets.fashion_mnist.files": None},
+            "datasets.fashion_mnist.files=null must name the files with their sums",
+        ),
+        (
+            {"datasets.fashion_mnist.part_folders": {"valid": "x"}},
+            "datasets.fashion_mnist.part_folders.valid=valid must be 'train', 'val' or 'test'",
+        ),
+        (
+            {"datasets.fashion_mnist.group_pattern": "(a"},
+            "datasets.fashion_mnist.group_pattern=(a must be a regular expression with one (group)",
+        ),
+        ({"datasets.fashion_mnist.group_pattern": "a-b"}, "=a-b must be a regular expression with"),
+        (
+            {"datasets.fashion_mnist.on_bad_image": "ignore"},
+            "datasets.fashion_mnist.on_bad_image=ignore must be 'error' or 'skip'",
+        ),
+        (
+            {"datasets.fashion_mnist.split.method": "kfold"},
+            "datasets.fashion_mnist.split.folds=null must be given where method is kfold",
+        ),
+        (
+            {"datasets.fashion_mnist.split.fold": 0},
+            "datasets.fashion_mnist.split.fold=0 must be null unless method is kfold",
+        ),
+        (
+            {"dataset": "mpox", "datasets.mpox.split.fold": 5},
+            "datasets.mpox.split.fold=5 must be less than folds=5",
+        ),
+        (
+            {"dataset": "mpox", "datasets.mpox.split.folds": 1},
+            "datasets.mpox.split.folds=1 must be 2 or greater",
+        ),
         (
             {"model": "vgg16", "models.vgg16.backbone.image_size": [64]},
             "models.vgg16.backbone.image_size=[64] must be [height, width] in pixels",
@@ -204,6 +342,11 @@ def test_mistakes(load, changes, message):
         load(changes)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_training_on_augmented_images_alone(load):
+    params = load({"models.cnn1.epochs": 0, "models.cnn1.augmented_epochs": 3})
+    assert (params.recipe.epochs, params.recipe.augmented_epochs) == (0, 3)
 
 
 def test_an_unfinished_block_of_another_model_hinders_nobody(load):

@@ -5,23 +5,36 @@ import csv
 import numpy as np
 import pytest
 
-from imgpipe.schema import Augmentation, Recipe, Schedule
-from imgpipe.training import best_epoch, build_model, build_optimizer, train_model, training_batches
-from tiny import make_images
-
-AUGMENTATION = Augmentation(rotation=8.0, width_shift=0.1, height_shift=0.1, shear=0.3, zoom=0.1)
+from imgpipe.determinism import make_deterministic
+from imgpipe.history import best_epoch
+from imgpipe.schema import Recipe
+from imgpipe.training import (
+    balance_classes,
+    build_model,
+    build_optimizer,
+    choose_loss,
+    train_model,
+    training_batches,
+)
+from tiny import AUGMENTATION, make_images
 
 
 def recipe(**changes):
     values = {
         "backbone": None,
+        "features": None,
         "epochs": 2,
         "augmented_epochs": 0,
         "augmentation": AUGMENTATION,
         "batch_size": 8,
         "optimizer": "adam",
+        "momentum": 0.0,
+        "weight_decay": 0.0,
         "learning_rate": 0.001,
         "schedule": None,
+        "early_stopping": None,
+        "label_smoothing": 0.0,
+        "class_weights": None,
     }
     return Recipe(**(values | changes))
 
@@ -56,6 +69,37 @@ def test_augmented_epochs_follow_and_differ_each_time():
     changed = sum(not np.array_equal(epochs[1][n], images[n]) for n in range(16))
     again = sum(not np.array_equal(epochs[1][n], epochs[2][n]) for n in range(16))
     assert changed == again == 16
+
+
+def test_a_training_on_augmented_images_alone_has_no_plain_one():
+    images, _ = make_images(16)
+    batches = collect(images, np.arange(16), recipe(epochs=0, augmented_epochs=1), 1)
+    assert sorted(np.concatenate([y for _, y in batches])) == list(range(16))
+    for x, y in batches:
+        assert not any((image == images[n]).all() for image, n in zip(x, y, strict=True))
+
+
+def test_augmented_epochs_of_features_draw_from_the_copies():
+    count, copies = 40, 3
+    rows = np.arange(count * (1 + copies))
+    features = np.stack([rows, -rows], axis=1).astype(np.float16)  # a row tells its number
+    settings = recipe(epochs=1, augmented_epochs=2, features={"augmented_copies": copies})
+    batches = collect(features, np.arange(count), settings, 1)
+    taken = [np.concatenate([x[:, 0] for x, _ in batches[i : i + 5]]) for i in (0, 5, 10)]
+    numbers = [np.concatenate([y for _, y in batches[i : i + 5]]) for i in (0, 5, 10)]
+    for epoch, labels in zip(taken, numbers, strict=True):
+        np.testing.assert_array_equal(epoch % count, labels)
+        assert sorted(labels) == list(range(count))
+    assert set(taken[0] // count) == {0}
+    drawn = [np.sort(epoch) for epoch in taken[1:]]
+    for epoch in drawn:
+        assert set(epoch // count) == {1, 2, 3}
+    assert not np.array_equal(*drawn)
+    again, other = (collect(features, np.arange(count), settings, seed) for seed in (1, 2))
+    for (x, _), (same, _) in zip(batches, again, strict=True):
+        np.testing.assert_array_equal(x, same)
+    copied = [np.sort(np.concatenate([x[:, 0] for x, _ in b[5:10]])) for b in (batches, other)]
+    assert not np.array_equal(*copied)
 
 
 def test_the_seed_decides_the_stream():
@@ -95,14 +139,16 @@ def test_a_model_overfits_eight_images(tmp_path, name, options):
     assert history[-1]["accuracy"] == 1.0
 
 
-def test_a_head_standardises_its_features_on_the_training_inputs(tmp_path):
+def test_a_head_standardises_its_features_on_the_plain_training_inputs(tmp_path):
     rng = np.random.default_rng(0)
     features = (rng.normal(size=(40, 6)) * 50 + 300).astype(np.float16)
     labels = (features[:, 0] > 300).astype(np.int64)
     options = {"standardize": True, "hidden_units": None, "dropout": 0.0}
     model = build_model("vgg16_block4", (6,), 2, options)
-    data = (features, labels)
-    train_model(model, data, data, recipe(epochs=1), 1, tmp_path / "history.csv")
+    copies = np.full((40, 6), 9, np.float16)  # they do not count
+    settings = recipe(epochs=1, augmented_epochs=1, features={"augmented_copies": 1})
+    train, val = (np.concatenate([features, copies]), labels), (features, labels)
+    train_model(model, train, val, settings, 1, tmp_path / "history.csv")
     standardised = model.layers[0](features.astype(np.float32)).numpy()
     np.testing.assert_allclose(standardised.mean(axis=0), 0, atol=0.02)
     np.testing.assert_allclose(standardised.std(axis=0), 1, atol=0.02)
@@ -111,51 +157,148 @@ def test_a_head_standardises_its_features_on_the_training_inputs(tmp_path):
 def test_history_is_written_and_the_best_epoch_kept(tmp_path):
     images, labels = make_images(60)
     model = build_model("cnn1", (28, 28, 1), 10, {"dropout": 0.2})
-    # A learning rate at which scores go up and down.
+    # Wrong labels to validate on: the more is learnt, the higher the loss on them, on any machine.
+    val = (images[:30], (labels[:30] + 1) % 10)
     history = train_model(
-        model,
-        (images, labels),
-        (images[:30], labels[:30]),
-        recipe(epochs=6, learning_rate=0.02),
-        1,
-        tmp_path / "plots/history.csv",
+        model, (images, labels), val, recipe(epochs=6), 1, tmp_path / "plots/history.csv"
     )
     with (tmp_path / "plots/history.csv").open() as file:
         rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
     assert rows == history
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6]
-    accuracy = (model.predict(images[:30], verbose=0).argmax(axis=1) == labels[:30]).mean()
     best = best_epoch(history)
-    assert best["epoch"] < 6  # or this test could not tell the best weights from the last
-    assert accuracy == pytest.approx(best["val_accuracy"], abs=1e-6)
-
-
-def test_of_equal_epochs_the_earliest_is_best():
-    history = [{"epoch": n, "val_accuracy": a} for n, a in ((1, 0.1), (2, 0.5), (3, 0.5))]
-    assert best_epoch(history)["epoch"] == 2
-
-
-@pytest.mark.parametrize("name", ["adam", "rmsprop", "sgd"])
-def test_optimizers(name):
-    optimizer = build_optimizer(recipe(optimizer=name, learning_rate=0.03), 80)
-    assert type(optimizer).__name__.lower() == name
-    assert float(optimizer.learning_rate) == pytest.approx(0.03)
+    # Or this test could not tell the best weights from the last.
+    assert history[-1]["val_loss"] > 1.5 * best["val_loss"]
+    probabilities = model.predict(val[0], verbose=0)[np.arange(30), val[1]]
+    assert -np.log(probabilities).mean() == pytest.approx(best["val_loss"], rel=1e-3)
 
 
 @pytest.mark.parametrize(
-    ("warmup_epochs", "rates"),
+    ("name", "settings"),
     [
-        # 20 steps: 80 images in batches of 8, two epochs.
-        (0.0, {0: 0.03, 5: 0.03 * (1 + 2**-0.5) / 2, 10: 0.015, 20: 0.0}),
-        (1.0, {0: 0.0, 5: 0.015, 10: 0.03, 15: 0.015, 20: 0.0}),
+        ("adam", {}),
+        ("adamw", {"weight_decay": 0.02}),
+        ("adamw", {"weight_decay": 0.0}),
+        ("rmsprop", {"momentum": 0.5}),
+        ("sgd", {"momentum": 0.9}),
     ],
 )
-def test_the_cosine_schedule_ends_with_the_training(warmup_epochs, rates):
-    schedule = Schedule(decay="cosine", warmup_epochs=warmup_epochs)
+def test_optimizers(name, settings):
+    optimizer = build_optimizer(recipe(optimizer=name, learning_rate=0.03, **settings), 80)
+    assert type(optimizer).__name__.lower() == name
+    assert float(optimizer.learning_rate) == pytest.approx(0.03)
+    for setting, value in settings.items():
+        assert getattr(optimizer, setting) == value
+
+
+EXPONENTIAL = {"decay": "exponential", "steps": 5, "rate": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rates"),
+    [
+        # 20 steps: 80 images in batches of 8, two epochs.
+        ({"decay": "constant", "warmup_epochs": 0.0}, {0: 0.03, 20: 0.03}),
+        ({"decay": "constant", "warmup_epochs": 1.0}, {0: 0, 5: 0.015, 10: 0.03, 20: 0.03}),
+        (
+            {"decay": "cosine", "warmup_epochs": 0.0},
+            {0: 0.03, 5: 0.03 * (1 + 2**-0.5) / 2, 10: 0.015, 20: 0.0},
+        ),
+        (
+            {"decay": "cosine", "warmup_epochs": 1.0},
+            {0: 0.0, 5: 0.015, 10: 0.03, 15: 0.015, 20: 0.0},
+        ),
+        (
+            {**EXPONENTIAL, "staircase": True, "warmup_epochs": 0.0},
+            {0: 0.03, 4: 0.03, 5: 0.015, 9: 0.015, 10: 0.0075, 20: 0.001875},
+        ),
+        (
+            {**EXPONENTIAL, "staircase": False, "warmup_epochs": 0.5},
+            {0: 0.0, 4: 0.024, 5: 0.03, 6: 0.03 * 0.5**0.2, 10: 0.015, 20: 0.00375},
+        ),
+    ],
+)
+def test_schedules(schedule, rates):
     optimizer = build_optimizer(recipe(learning_rate=0.03, schedule=schedule), 80)
     for step, rate in rates.items():
         optimizer.iterations.assign(step)
         assert float(optimizer.learning_rate) == pytest.approx(rate, abs=1e-7)
+
+
+def test_training_stops_early_and_keeps_the_best_epoch(tmp_path):
+    images, labels = make_images(40)
+    model = build_model("cnn1", (28, 28, 1), 10, {"dropout": 0.2})
+    # A learning rate too small to change any prediction: the first epoch is the best.
+    settings = {
+        "epochs": 9,
+        "learning_rate": 1e-12,
+        "early_stopping": {"patience": 2, "min_delta": 0.001},
+    }
+    data = (images, labels)
+    history = train_model(model, data, data, recipe(**settings), 1, tmp_path / "history.csv")
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    assert best_epoch(history)["epoch"] == 1
+
+
+def test_smoothed_labels_by_hand():
+    labels = np.array([[1, 0, 0], [0, 0, 1]])
+    probabilities = np.array([[0.7, 0.2, 0.1], [0.3, 0.3, 0.4]], np.float32)
+    # Smoothing by 0.3 wants 0.8 of the label's class and 0.1 of each of the two others.
+    wanted = np.array([[0.8, 0.1, 0.1], [0.1, 0.1, 0.8]])
+    loss, _ = choose_loss(recipe(label_smoothing=0.3))
+    by_hand = -(wanted * np.log(probabilities)).sum(axis=1).mean()
+    assert float(loss(labels, probabilities)) == pytest.approx(by_hand, rel=1e-5)
+
+
+def test_balanced_classes_by_hand():
+    assert balance_classes(np.array([0, 0, 0, 1]), 2) == pytest.approx([4 / 6, 4 / 2])
+    assert balance_classes(np.array([1, 1]), 2)[1] == 0.5  # a class without images breaks nothing
+
+
+UNUSUAL = [{"label_smoothing": 0.2}, {"class_weights": "balanced"}]
+
+
+@pytest.mark.parametrize("changes", UNUSUAL, ids=str)
+def test_the_reported_losses_are_the_plain_cross_entropy(tmp_path, changes):
+    """With nothing learnt, every recipe must report the same losses."""
+    images, labels = make_images(40, classes=4)
+    keep = (labels != 3) | (np.arange(40) >= 30)  # class 3 is rare
+    data = (images[keep], labels[keep])
+    model = build_model("cnn1", (28, 28, 1), 4, {"dropout": 0.0})
+    still = {"epochs": 1, "learning_rate": 1e-12}
+    plain, unusual = (
+        train_model(model, data, data, recipe(**still, **more), 1, tmp_path / "history.csv")
+        for more in ({}, changes)
+    )
+    assert list(plain[0]) == list(unusual[0])
+    assert plain[0] == pytest.approx(unusual[0], rel=1e-5)
+    assert plain[0]["loss"] == pytest.approx(plain[0]["val_loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize(("weights", "share"), [(None, 0.2), ("balanced", 0.5)])
+def test_balanced_weights_give_a_rare_class_its_share(tmp_path, weights, share):
+    """From images that tell nothing a model learns each class's share in the loss."""
+    images = np.full((4000, 8, 8, 1), 128, np.uint8)
+    labels = np.array([0, 0, 0, 0, 1] * 800)
+    model = build_model("cnn1", (8, 8, 1), 2, {"dropout": 0.0})
+    settings = {"epochs": 1, "batch_size": 40, "optimizer": "sgd", "learning_rate": 0.02}
+    data = (images, labels)
+    train_model(model, data, data, recipe(class_weights=weights, **settings), 1, tmp_path / "h")
+    assert model.predict(images[:1], verbose=0)[0, 1] == pytest.approx(share, abs=0.1)
+
+
+@pytest.mark.parametrize("changes", UNUSUAL, ids=str)
+def test_smoothing_and_weights_change_the_training_the_same_way_each_time(tmp_path, changes):
+    images, labels = make_images(36)
+    weights = []
+    for more in ({}, changes, changes):
+        make_deterministic(3)
+        model = build_model("cnn1", (28, 28, 1), 10, {"dropout": 0.2})
+        data = (images, labels)
+        train_model(model, data, data, recipe(epochs=1, **more), 3, tmp_path / "history.csv")
+        weights.append(np.concatenate([w.ravel() for w in model.get_weights()]))
+    np.testing.assert_array_equal(weights[1], weights[2])
+    assert not np.array_equal(weights[0], weights[1])
 
 
 def test_a_training_that_breaks_down_says_what_to_do(tmp_path):
