@@ -24,6 +24,7 @@ ANSWER_SECONDS = 10  # an address that has not answered by then is given up
 CONNECT_SECONDS = 5
 READ_SECONDS = 30  # between two packets of a download
 APT_HOOKS = ("Pre-Invoke", "Post-Invoke", "Post-Invoke-Success")
+_ARCHIVES = (".zip", ".gz", ".tar", ".tgz")  # fetched as they are
 _BLOCK = 1 << 20
 
 
@@ -31,10 +32,10 @@ def fetch_files(sources: Iterable, sums: dict[str, str], folder: Path) -> str:
     """Fill `folder` with the files named in `sums`, from the first source that has them all.
 
     Args:
-        sources: where to look, in order: a local path (folder, or list of files), or a mapping
-            with one of the keys folder, url (a base address) and debian_package. The files may
-            be gzipped there (`<name>.gz`).
-        sums: file name to SHA-256 sum of its uncompressed bytes.
+        sources: where to look, in order: a local path (folder or file), a list of files, or a
+            PublicSource. The files may be gzipped there (`<name>.gz`); at an address those that
+            are no archives are.
+        sums: file name to SHA-256 sum of its bytes, those of archives as they are.
         folder: an existing empty folder.
 
     Returns:
@@ -51,7 +52,12 @@ def fetch_files(sources: Iterable, sums: dict[str, str], folder: Path) -> str:
             try:
                 found = get(list(sums), Path(scratch))
                 for file_name, path in found.items():
-                    _copy_checked(path, Path(scratch) / f"{file_name}.checked", sums[file_name])
+                    _copy_checked(
+                        path,
+                        Path(scratch) / f"{file_name}.checked",
+                        sums[file_name],
+                        gzipped=path.name == f"{file_name}.gz",
+                    )
             except (OSError, ValueError, EOFError, subprocess.SubprocessError) as error:
                 reasons.append(f"{name}: {_one_line(error)}")
                 tqdm.write(f"fetch: {reasons[-1]}")
@@ -62,9 +68,9 @@ def fetch_files(sources: Iterable, sums: dict[str, str], folder: Path) -> str:
     raise ValueError(
         "no source has the dataset's files.\n"
         + "".join(f"  {reason}\n" for reason in reasons)
-        + f"To use a copy of your own, put {', '.join(sums)} (gzipped or not) into a folder and "
-        "name it: dvc repro after setting source in the dataset's block of params.yaml, or "
-        "dvc exp run -S datasets.<name>.source=/path/to/folder"
+        + f"To use a copy of your own, put {', '.join(sums)} (those that are no archives gzipped "
+        "or not) into a folder and name it: dvc repro after setting source in the dataset's block "
+        "of params.yaml, or dvc exp run -S datasets.<name>.source=/path/to/folder"
     )
 
 
@@ -100,6 +106,8 @@ def _getter(source) -> tuple[str, Callable[[list[str], Path], dict[str, Path]]]:
     if isinstance(source, list):
         files = [Path(file).expanduser() for file in source]
         return f"source {', '.join(source)}", lambda names, _: _find(names, files)
+    if isinstance(source, str) and source.startswith("https://"):
+        return source, lambda names, scratch: _download_all(names, source, scratch)
     if isinstance(source, str):
         own = Path(source).expanduser()
         return f"source {source}", lambda names, _: _find_in_folder(names, own)
@@ -116,6 +124,8 @@ def _getter(source) -> tuple[str, Callable[[list[str], Path], dict[str, Path]]]:
 
 
 def _find_in_folder(names: list[str], folder: Path) -> dict[str, Path]:
+    if folder.is_file():
+        return _find(names, [folder])
     if not folder.is_dir():
         raise FileNotFoundError("no such folder")
     return _find(names, folder.iterdir())
@@ -132,8 +142,9 @@ def _find(names: list[str], paths: Iterable[Path]) -> dict[str, Path]:
 
 def _download_all(names: list[str], url: str, scratch: Path) -> dict[str, Path]:
     base = url if url.endswith("/") else f"{url}/"
-    _require_answer(urljoin(base, f"{names[0]}.gz"))
-    return {n: download(urljoin(base, f"{n}.gz"), scratch / f"{n}.gz") for n in names}
+    remote = {n: n if n.endswith(_ARCHIVES) else f"{n}.gz" for n in names}
+    _require_answer(urljoin(base, remote[names[0]]))
+    return {n: download(urljoin(base, there), scratch / there) for n, there in remote.items()}
 
 
 def _require_answer(url: str) -> None:
@@ -232,10 +243,10 @@ def _apt(arguments: list[str], folder: Path, what: str) -> None:
         raise OSError(f"apt-get {arguments[0]}: {(errors or text or ['failed'])[0]}")
 
 
-def _copy_checked(source: Path, target: Path, expected: str) -> None:
-    """Copy a file, gunzipped where its name ends in .gz, if its bytes have the pinned sum."""
+def _copy_checked(source: Path, target: Path, expected: str, gzipped: bool) -> None:
+    """Copy a file, gunzipped if need be, if its bytes have the pinned sum."""
     digest = hashlib.sha256()
-    open_source = gzip.open if source.suffix == ".gz" else open
+    open_source = gzip.open if gzipped else open
     with open_source(source, "rb") as reader, target.open("wb") as writer:
         while block := reader.read(_BLOCK):
             digest.update(block)

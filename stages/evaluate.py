@@ -6,7 +6,6 @@ data/evaluation/probabilities.npy: float32 (n, classes). data/evaluation/activat
 of each convolution layer for the first test image.
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ import pandas as pd
 from imgpipe.arrays import open_array
 from imgpipe.contract import CONTRACT, load_contract
 from imgpipe.evaluation import score_classes, score_predictions, tabulate_predictions
-from imgpipe.files import replacing
+from imgpipe.files import replacing, write_json, write_table
 from imgpipe.stage import quiet_import, run_main
 
 MANIFEST = Path("data/split/manifest.csv")
@@ -43,11 +42,10 @@ def main():
     make_deterministic(0)  # nothing is drawn, but sums have an order
     trained = load_trained(MODEL)
     probabilities = predict_probabilities(trained.model, inputs)
-    manifest = pd.read_csv(MANIFEST)
+    manifest = pd.read_csv(MANIFEST, keep_default_na=False)
     ids = manifest.loc[manifest["subset"] == "test", "id"].to_numpy()
     scores = score_predictions(labels, probabilities) | measure_cost(trained)
-    with replacing(METRICS) as path:
-        path.write_text(json.dumps(scores, indent=2) + "\n")
+    write_json(scores, METRICS)
     write_table(tabulate_predictions(ids, labels, probabilities, contract.class_names), PREDICTIONS)
     write_table(score_classes(labels, probabilities.argmax(1), contract.class_names), PER_CLASS)
     with replacing(EVALUATION) as folder:
@@ -59,12 +57,6 @@ def main():
         f"evaluate: test accuracy {scores['accuracy']:.4f} (95 % {scores['accuracy_low']:.4f} to "
         f"{scores['accuracy_high']:.4f}) on {len(labels):,} images"
     )
-
-
-def write_table(table: pd.DataFrame, file: Path) -> None:
-    """Write a table as CSV."""
-    with replacing(file) as path:
-        table.to_csv(path, index=False, float_format="%.6f", lineterminator="\n")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """features: run images through a frozen backbone, once. Reads data/arrays; writes data/features/.
 
 For a model with a backbone, {train,val,test}.npy are float16 (n, feature_dim), and backbone/ holds
-its settings (precision resolved) and the weights that made the features. For a model without one
-the arrays are empty, the settings null, and TensorFlow is not imported.
+its settings (precision resolved) and the weights that made the features. In train.npy the n rows of
+the plain images are followed by n rows for each augmented copy of them. For a model without a
+backbone the arrays are empty, the settings null, and TensorFlow is not imported.
 """
 
 import json
 import time
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from imgpipe.stage import progress_bar, quiet_import, run_main
 
 ARRAYS = Path("data/arrays")
 FEATURES = Path("data/features")
+AUGMENTED_IMAGES = 64  # augmented at once, in float32
 
 
 def main():
@@ -47,6 +50,7 @@ def write_features(params: Params, weights_file: Path) -> tuple[dict, str]:
     """
     with quiet_import():
         from imgpipe import backbones
+        from imgpipe.augmentation import augment_copy
         from imgpipe.determinism import make_deterministic
         from imgpipe.weights import find_weights
 
@@ -58,12 +62,19 @@ def write_features(params: Params, weights_file: Path) -> tuple[dict, str]:
     batch_size = backbones.choose_batch_size(settings.image_size)
     feature_dim = backbone.output_shape[1]
     counts = {s: len(open_array(ARRAYS / f"{s}_images.npy")) for s in SUBSETS}
-    total, started = sum(counts.values()), time.perf_counter()
+    copies = {"train": params.recipe.features.augmented_copies}
+    rows = {s: count * (1 + copies.get(s, 0)) for s, count in counts.items()}
+    total, started = sum(rows.values()), time.perf_counter()
     with progress_bar(total=total, unit=" images", desc=settings.network) as bar:
         for subset, count in counts.items():
-            images = read_blocks(ARRAYS / f"{subset}_images.npy", count, 8 * batch_size, bar)
-            features = backbones.extract_features(backbone, images, batch_size)
-            write_array(FEATURES / f"{subset}.npy", (count, feature_dim), np.float16, features)
+            path = ARRAYS / f"{subset}_images.npy"
+            images = [read_blocks(path, count, 8 * batch_size, bar)]
+            for copy in range(copies.get(subset, 0)):
+                plain = read_blocks(path, count, AUGMENTED_IMAGES, bar)
+                images.append(augment_copy(plain, params.recipe.augmentation, copy))
+            features = backbones.extract_features(backbone, chain(*images), batch_size)
+            shape = (rows[subset], feature_dim)
+            write_array(FEATURES / f"{subset}.npy", shape, np.float16, features)
     rate = total / (time.perf_counter() - started)
     backbone.save_weights(weights_file)
     summary = (

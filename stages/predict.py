@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from imgpipe.contract import CONTRACT, load_contract
-from imgpipe.images import load_image
+from imgpipe.contract import CONTRACT, Contract, load_contract
+from imgpipe.images import decode_image, fit_images
 from imgpipe.stage import quiet_import, run_main
 
 MODEL = Path("data/model")
@@ -20,8 +20,7 @@ def main():
     """Print classes and probabilities of each file."""
     arguments = parse_arguments()
     contract = load_contract(MODEL / CONTRACT)
-    size = {"image_size": contract.image_size, "channels": contract.channels}
-    images = np.stack([load_image(path, **size) for path in arguments.images])
+    images = load_images(arguments.images, contract)
 
     with quiet_import():
         from imgpipe.trained import load_trained
@@ -34,6 +33,13 @@ def main():
         else:
             words = ", ".join(f"{name} {100 * p:.1f} %" for name, p in ranking.items())
             print(f"{path}: {words}")
+
+
+def load_images(paths: list[Path], contract: Contract) -> np.ndarray:
+    """Decode image files just as `preprocess` does."""
+    size = contract.image_size
+    decoded = (decode_image(path, str(path), at_least=size) for path in paths)
+    return fit_images(decoded, image_size=size, channels=contract.channels)
 
 
 def rank_classes(row: np.ndarray, class_names: list[str], top: int) -> dict[str, float]:

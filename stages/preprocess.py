@@ -4,13 +4,15 @@
 both in the manifest's order.
 """
 
+import functools
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from imgpipe.arrays import blocks, write_array
+from imgpipe.arrays import write_array
 from imgpipe.images import fit_images
+from imgpipe.parallel import map_blocks
 from imgpipe.params import load_params
 from imgpipe.readers import open_raw_images
 from imgpipe.stage import run_main
@@ -23,18 +25,21 @@ ARRAYS = Path("data/arrays")
 def main():
     """Write images and labels of each subset, block by block."""
     dataset = load_params().dataset
-    raw = open_raw_images(RAW, dataset.format, len(dataset.class_names))
-    manifest = pd.read_csv(MANIFEST)
-    size = {"image_size": dataset.image_size, "channels": dataset.channels}
+    raw = open_raw_images(RAW, dataset.class_names)
+    manifest = pd.read_csv(MANIFEST, keep_default_na=False)
     image_shape = (*dataset.image_size, dataset.channels)
+    load = functools.partial(load_rows, raw.read, dataset.image_size, dataset.channels)
     for subset, rows in manifest.groupby("subset", sort=True):
-        numbers = rows["row"].to_numpy()
-        images = (fit_images(raw.read(numbers[b]), **size) for b in blocks(len(numbers)))
-        shape = (len(numbers), *image_shape)
-        write_array(ARRAYS / f"{subset}_images.npy", shape, np.uint8, images)
+        images = map_blocks(load, rows["row"].to_numpy(), subset)
+        write_array(ARRAYS / f"{subset}_images.npy", (len(rows), *image_shape), np.uint8, images)
         labels = rows["label"].to_numpy(np.int64)
         write_array(ARRAYS / f"{subset}_labels.npy", labels.shape, np.int64, [labels])
     print(f"preprocess: {len(manifest):,} images of {'×'.join(map(str, image_shape))}")
+
+
+def load_rows(read, image_size: list[int], channels: int, rows: np.ndarray) -> np.ndarray:
+    """Read some of a dataset's images and give them one size."""
+    return fit_images(read(rows, image_size), image_size=image_size, channels=channels)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,13 @@ import numpy as np
 
 from imgpipe.arrays import open_array
 from imgpipe.contract import BACKBONE_WEIGHTS, Contract, save_trained
-from imgpipe.files import replacing
+from imgpipe.files import replacing, write_json
+from imgpipe.history import best_epoch
 from imgpipe.params import load_params
 from imgpipe.schema import Backbone
 from imgpipe.stage import quiet_import, run_main
 
+CLASS_NAMES = Path("data/split/class_names.json")
 ARRAYS = Path("data/arrays")
 FEATURES = Path("data/features")
 MODEL = Path("data/model")
@@ -33,7 +35,7 @@ def main():
     contract = Contract(
         dataset=params.dataset_name,
         model=params.model_name,
-        class_names=params.dataset.class_names,
+        class_names=json.loads(CLASS_NAMES.read_text("utf-8")),
         image_size=params.dataset.image_size,
         channels=params.dataset.channels,
         backbone=read_backbone(),
@@ -41,15 +43,14 @@ def main():
     train, val = (read_subset(subset, contract.backbone) for subset in ("train", "val"))
 
     with quiet_import():
-        from imgpipe.training import best_epoch, train_new_model
+        from imgpipe.training import train_new_model
 
-    model, history = train_new_model(params, train, val, HISTORY)
+    model, history = train_new_model(params, len(contract.class_names), train, val, HISTORY)
     with replacing(MODEL) as folder:
         folder.mkdir()
         save_trained(folder, model, contract, FEATURES / "backbone" / BACKBONE_WEIGHTS)
     best = best_epoch(history)
-    with replacing(METRICS) as path:
-        path.write_text(json.dumps(summarise(best, len(history)), indent=2) + "\n")
+    write_json(summarise(best, len(history)), METRICS)
     print(
         f"train: {params.model_name}, val accuracy {best['val_accuracy']:.4f} at epoch "
         f"{best['epoch']} of {len(history)}, {time.perf_counter() - started:.0f} s"

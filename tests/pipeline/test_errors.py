@@ -48,11 +48,16 @@ def results(project):
     return {p: sha256_of_file(p) for p in files if p.is_file() and "checked" not in p.parts}
 
 
-def test_no_source_answers(project):
-    project.edit_params(datasets__fashion_mnist__source="/nowhere")
+def test_no_source_answers(project, tmp_path):
+    (tmp_path / "empty").mkdir()
+    project.edit_params(
+        datasets__fashion_mnist__source="/nowhere",
+        datasets__fashion_mnist__public_sources=[{"folder": str(tmp_path / "empty")}],
+    )
     result = project.run("dvc", "repro", check=False)
     assert result.returncode != 0
     assert "source /nowhere: no such folder" in result.stdout
+    assert f"folder {tmp_path / 'empty'}: " in result.stdout
     assert "datasets.<name>.source=" in result.stdout
     assert "Traceback" not in result.stdout
     assert not (project.folder / "data/raw").exists()

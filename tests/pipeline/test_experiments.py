@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import time
 
 import pytest
@@ -35,6 +36,28 @@ def test_editing_another_block_leaves_this_one_up_to_date(trained):
 )
 def test_a_parameter_reruns_only_what_reads_it(trained, setting, stages):
     assert trained.experiment(setting) == stages
+
+
+def test_a_model_trained_by_an_unusual_recipe_is_read_back_and_scored(trained):
+    """DVC merges mappings: another kind of schedule needs null before it."""
+    schedule = "{decay: exponential, steps: 50, rate: 0.98, staircase: true, warmup_epochs: 1}"
+    stages = trained.experiment(
+        "models.cnn1.schedule=null",
+        f"models.cnn1.schedule={schedule}",
+        "models.cnn1.early_stopping={patience: 1, min_delta: 0.9}",
+        "models.cnn1.class_weights=balanced",
+        "models.cnn1.label_smoothing=0.1",
+        "models.cnn1.optimizer=adamw",
+        "models.cnn1.weight_decay=0.01",
+        "models.cnn1.augmentation.horizontal_flip=true",
+        "models.cnn1.augmented_epochs=7",
+    )
+    assert stages == ["check_values", "features", "train", "evaluate", "plot"]
+    scores = json.loads((trained.folder / "metrics/train.json").read_text())
+    assert scores["epochs"] == 2  # stopped, for none is better than the first by 0.9
+    assert {"loss", "accuracy"} <= set(
+        json.loads((trained.folder / "metrics/test.json").read_text())
+    )
 
 
 def test_queued_experiments_run_from_a_clean_clone_with_its_data_in_the_cache(trained, tmp_path):

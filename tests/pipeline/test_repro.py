@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from imgpipe.readers import open_raw_images
-from tiny import STAGES, make_project
+from tiny import AUGMENTATION, STAGES, make_project
 
 
 def test_a_second_run_runs_nothing(project):
@@ -25,9 +25,14 @@ def test_a_second_run_runs_nothing(project):
     "changes",
     [
         {"model": "cnn1", "models__cnn1__augmented_epochs": 1},
-        {"model": "vgg16_block4"},
+        {
+            "model": "vgg16_block4",
+            "models__vgg16_block4__augmented_epochs": 1,
+            "models__vgg16_block4__augmentation": AUGMENTATION,
+            "models__vgg16_block4__features__augmented_copies": 1,
+        },
     ],
-    ids=["pixels with augmentation", "backbone"],
+    ids=["pixels with augmentation", "backbone with augmented copies"],
 )
 def test_two_projects_give_the_same_bytes(tmp_path, changes):
     locks = []
@@ -48,13 +53,21 @@ def test_two_projects_give_the_same_bytes(tmp_path, changes):
     assert locks[0] == locks[1]
 
 
-def test_another_seed_gives_another_model(trained):
+@pytest.mark.parametrize(
+    ("seed", "stages"),
+    [
+        ({"seed": 14}, ["train", "evaluate", "plot"]),
+        ({"datasets__fashion_mnist__split__seed": 14}, STAGES[STAGES.index("split") :]),
+    ],
+    ids=["of the training", "of the split"],
+)
+def test_another_seed_gives_another_result(trained, seed, stages):
     before = yaml.safe_load((trained.folder / "dvc.lock").read_text())["stages"]
-    trained.edit_params(seed=14)
-    assert trained.repro() == [s for s in STAGES if s not in ("check_names", "fetch")]
+    trained.edit_params(**seed)
+    assert trained.repro() == ["check_values", *stages]
     after = yaml.safe_load((trained.folder / "dvc.lock").read_text())["stages"]
-    for stage in ("split", "train", "evaluate"):
-        assert before[stage]["outs"] != after[stage]["outs"], stage
+    assert before[stages[0]]["outs"] != after[stages[0]]["outs"]
+    assert before["evaluate"]["outs"] != after["evaluate"]["outs"]
 
 
 def test_the_test_subset_has_no_way_into_training(trained):
@@ -119,15 +132,41 @@ def test_a_backbone_keeps_its_weights_with_the_model(trained, tmp_path):
     assert "has the SHA-256 sum" in changed.stdout and "Traceback" not in changed.stdout
 
 
+def test_augmented_copies_follow_the_plain_features_whatever_the_seed(trained):
+    def compute(**changes):
+        trained.edit_params(model="vgg16", **changes)
+        trained.run("python", "-m", "stages.features")
+        folder = trained.folder / "data/features"
+        return {subset: np.load(folder / f"{subset}.npy") for subset in ("train", "val", "test")}
+
+    plain = compute()
+    block = {"models__vgg16__augmented_epochs": 1, "models__vgg16__features__augmented_copies": 2}
+    features = compute(seed=14, **block)
+    count = len(plain["train"])
+    assert features["train"].shape == (3 * count, 512)
+    np.testing.assert_array_equal(features["train"][:count], plain["train"])
+    for subset in ("val", "test"):
+        np.testing.assert_array_equal(features[subset], plain[subset])
+    blocks = features["train"].reshape(3, count, 512)
+    for first, second in ((0, 1), (0, 2), (1, 2)):
+        changed = (blocks[first] != blocks[second]).any(axis=1)
+        assert changed.mean() > 0.95
+    for subset, array in compute(seed=15).items():
+        np.testing.assert_array_equal(array, features[subset])
+
+    trained.run("python", "-m", "stages.train")
+    assert list(pd.read_csv(trained.folder / "plots/history.csv")["epoch"]) == [1, 2, 3]
+
+
 def test_arrays_hold_the_raw_images_in_the_manifests_order(trained):
     folder = trained.folder
     manifest = pd.read_csv(folder / "data/split/manifest.csv")
-    raw = open_raw_images(folder / "data/raw", "idx", 10)
+    raw = open_raw_images(folder / "data/raw", None)
     for subset in ("train", "val", "test"):
         rows = manifest[manifest["subset"] == subset]
         images = np.load(folder / f"data/arrays/{subset}_images.npy")
         labels = np.load(folder / f"data/arrays/{subset}_labels.npy")
-        np.testing.assert_array_equal(images, raw.read(rows["row"].to_numpy()))
+        np.testing.assert_array_equal(images, list(raw.read(rows["row"].to_numpy())))
         np.testing.assert_array_equal(labels, rows["label"])
         assert images.dtype == np.uint8 and labels.dtype == np.int64
         sums = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]

@@ -1,0 +1,63 @@
+"""source: let DVC watch the user's own data. Writes data/source, a link to what params.yaml names.
+
+DVC cannot follow a path that stands within a dataset's block. It can follow this link: `fetch`
+runs again when the content behind an unchanged path has changed. Without own data on this machine
+the link is a file of one line.
+"""
+
+from pathlib import Path
+
+from imgpipe.files import replacing
+from imgpipe.params import load_params
+from imgpipe.schema import Dataset
+from imgpipe.stage import run_main
+
+SOURCE = Path("data/source")
+
+
+def main():
+    """Link to the chosen dataset's own source."""
+    params = load_params()
+    with replacing(SOURCE) as path:
+        link_source(params.dataset, params.dataset_name, path)
+    print(f"source: {params.dataset_name} from {params.dataset.source or 'the published files'}")
+
+
+def link_source(dataset: Dataset, name: str, path: Path) -> None:
+    """Make the user's own data visible under a name that never changes, for DVC to watch.
+
+    Args:
+        dataset: the dataset's block.
+        name: its name.
+        path: becomes a link to the source's folder or file, a folder of links to a list of files,
+            or, where there is nothing on this machine to watch, a file of one line.
+
+    Raises:
+        FileNotFoundError: the source does not exist, and there is no other.
+        ValueError: a list names a folder.
+    """
+    places = [dataset.source] if isinstance(dataset.source, str) else dataset.source or []
+    places = [Path(p).expanduser() for p in places if not p.startswith("https://")]
+    missing = [str(place) for place in places if not place.exists()]
+    if missing and not dataset.public_sources:
+        raise FileNotFoundError(
+            f"params.yaml: datasets.{name}.source: {', '.join(missing)}: no such file or folder"
+        )
+    if isinstance(dataset.source, list):
+        path.mkdir()
+        for number, file in enumerate(places):
+            if file.is_dir():
+                raise ValueError(
+                    f"params.yaml: datasets.{name}.source: {file} is a folder, and a list may hold "
+                    "files only; put several folders into one and name that"
+                )
+            if file.exists():
+                (path / f"{number}-{file.name}").symlink_to(file)
+    elif places and not missing:
+        path.symlink_to(places[0])
+    else:
+        path.write_text(f"{dataset.source or 'the published files'}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run_main(main)
