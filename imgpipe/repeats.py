@@ -1,0 +1,74 @@
+"""Experiments that were repeated with other seeds and folds: their mean and spread."""
+
+import pandas as pd
+
+SCORES = ("accuracy", "macro_f1", "val_accuracy")
+
+
+def average_repeats(experiments: list[dict]) -> pd.DataFrame:
+    """Average the scores of experiments that differ in their seeds and folds alone.
+
+    Args:
+        experiments: one mapping an experiment, parameters by their dotted names (dataset, model,
+            seed, datasets.<dataset>.…, models.<model>.…) and scores; those without an accuracy
+            have not finished and do not count, and of equal ones only the first does.
+
+    Returns:
+        One row for what was repeated: dataset, model, each parameter in which rows of one dataset
+        and model differ, runs, seeds, split_seeds and folds (lists as text; "3 of 5" where folds
+        are missing),
+        and for each of SCORES its mean and its standard deviation between runs (`<score>_sd`, of
+        the sample; NaN for a single run).
+    """
+    finished = [e for e in experiments if isinstance(e.get("accuracy"), int | float)]
+    runs = pd.DataFrame(map(_describe, finished))
+    if runs.empty:
+        return runs
+    repeated = ["seed", "split_seed", "fold"]
+    settings = [column for column in runs.columns if column not in (*repeated, *SCORES)]
+    runs = runs.drop_duplicates([*settings, *repeated])
+    rows = []
+    for values, group in runs.groupby(settings, dropna=False, sort=False):
+        row = dict(zip(settings, values, strict=True)) | {
+            "runs": len(group),
+            "seeds": _list(group["seed"]),
+            "split_seeds": _list(group["split_seed"]),
+            "folds": _word_folds(group),
+        }
+        for score in SCORES:
+            row |= {score: group[score].mean(), f"{score}_sd": group[score].std(ddof=1)}
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    counts = table.groupby(["dataset", "model"])[settings[2:]].nunique(dropna=False)
+    return table.drop(columns=[s for s in settings[2:] if counts[s].max() == 1])
+
+
+def _describe(experiment: dict) -> dict:
+    """Pick what counts of an experiment: its own dataset's and model's parameters, its scores."""
+    dataset, model = experiment["dataset"], experiment["model"]
+    described = {"dataset": dataset, "model": model}
+    for name, value in experiment.items():
+        if name.startswith((f"datasets.{dataset}.", f"models.{model}.")):
+            described[name.split(".", 2)[2]] = _word(value)
+    described["seed"] = _word(experiment["seed"])
+    described["split_seed"] = described.pop("split.seed", "")
+    described["fold"] = described.pop("split.fold", "")
+    return described | {score: float(experiment[score]) for score in SCORES}
+
+
+def _word(value) -> str:
+    """Word a parameter; DVC gives whole numbers as floats."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _word_folds(group: pd.DataFrame) -> str:
+    folds = group.loc[group["fold"].str.isdigit(), "fold"]
+    if folds.empty:
+        return ""
+    wanted = int(group["split.folds"].iloc[0])
+    found = folds.nunique()
+    return _list(folds) if found == wanted else f"{_list(folds)} ({found} of {wanted})"
+
+
+def _list(values: pd.Series) -> str:
+    return ", ".join(sorted(values.unique(), key=lambda v: (len(v), v)))
