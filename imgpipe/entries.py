@@ -1,6 +1,8 @@
 """What a source holds, file by file, whether it is a folder, an archive or a few files."""
 
 import contextlib
+import functools
+import lzma
 import os
 import shutil
 import stat
@@ -8,6 +10,7 @@ import tarfile
 import tempfile
 import unicodedata
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,6 +19,16 @@ from typing import BinaryIO
 
 # What systems leave behind in folders and archives.
 _LITTER = ("__MACOSX", "Thumbs.db", "desktop.ini")
+_ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+# What the standard library raises where compressed bytes or an archive's lists are damaged.
+_DAMAGE = (
+    EOFError,
+    NotImplementedError,
+    lzma.LZMAError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
@@ -25,12 +38,33 @@ class Entry:
     Attributes:
         name: its path within the source, "/" between the parts, composed Unicode (NFC).
         size: in bytes.
-        open: opens it for reading.
+        opener: opens it for reading; `open` does so with clear errors.
     """
 
     name: str
     size: int
-    open: Callable[[], BinaryIO]
+    opener: Callable[[], BinaryIO]
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """Open the file for reading.
+
+        Raises:
+            ValueError: its bytes, or those of the archive that holds it, are damaged.
+        """
+        with _named_damage(f"{self.name}: cannot be read"), self.opener() as file:
+            yield file
+
+
+@contextlib.contextmanager
+def _named_damage(what: str) -> Iterator[None]:
+    """Turn the standard library's word on damaged bytes into an error that begins with `what`."""
+    try:
+        yield
+    except (*_DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's or the system's word, not a decompressor's
+        raise ValueError(f"{what} ({error}); fetch or make it again") from None
 
 
 @contextlib.contextmanager
@@ -63,8 +97,10 @@ def open_entries(paths: list[Path], scratch: Path) -> Iterator[list[Entry]]:
                 entries += _list_zip(path, stack)
             elif _is_tar(path):
                 entries += _list_tar(path, scratch, stack)
+            elif path.name.lower().endswith(_ARCHIVE_SUFFIXES):
+                raise ValueError(f"{path}: is not a whole archive; fetch or make it again")
             else:
-                entries.append(Entry(_clean(path.name, path), path.stat().st_size, _opener(path)))
+                entries.append(_file_entry(path, path.name, path))
         entries = [entry for entry in entries if not _is_litter(entry.name)]
         entries.sort(key=lambda entry: entry.name)
         for one, other in pairwise(entries):
@@ -90,15 +126,13 @@ def _list_folder(folder: Path) -> list[Entry]:
             if not path.is_file():
                 raise ValueError(f"{path}: is no regular file; remove it")
             relative = path.relative_to(folder).as_posix()
-            entries.append(Entry(_clean(relative, folder), path.stat().st_size, _opener(path)))
+            entries.append(_file_entry(path, relative, folder))
     return entries
 
 
 def _list_zip(path: Path, stack: contextlib.ExitStack) -> list[Entry]:
-    try:
+    with _named_damage(f"{path}: is not a whole zip archive"):
         archive = stack.enter_context(zipfile.ZipFile(path))
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise ValueError(f"{path}: is not a whole zip archive ({error})") from None
     entries = []
     for member in archive.infolist():
         if member.is_dir():
@@ -107,14 +141,8 @@ def _list_zip(path: Path, stack: contextlib.ExitStack) -> list[Entry]:
             raise ValueError(f"{member.filename} in {path}: is a link; put the file itself there")
         if member.flag_bits & 0x1:
             raise ValueError(f"{member.filename} in {path}: is encrypted; give it decrypted")
-
-        def open_member(member=member):
-            try:
-                return archive.open(member)
-            except (zipfile.BadZipFile, NotImplementedError) as error:
-                raise ValueError(f"{member.filename} in {path}: cannot be read ({error})") from None
-
-        entries.append(Entry(_clean(_zip_name(member), path), member.file_size, open_member))
+        opener = functools.partial(archive.open, member)
+        entries.append(Entry(_clean(_zip_name(member), path), member.file_size, opener))
     return entries
 
 
@@ -131,16 +159,18 @@ def _zip_name(member: zipfile.ZipInfo) -> str:
 def _is_tar(path: Path) -> bool:
     try:
         return tarfile.is_tarfile(path)
-    except (OSError, EOFError):  # a damaged compressed file fails in ways of its own
+    except (*_DAMAGE, OSError):  # a damaged compressed file fails in ways of its own
         return False
 
 
 def _list_tar(path: Path, scratch: Path, stack: contextlib.ExitStack) -> list[Entry]:
-    try:
+    with _named_damage(f"{path}: is not a whole tar archive"):
         archive = stack.enter_context(tarfile.TarFile(_uncompressed(path, scratch)))
         members = archive.getmembers()
-    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
-        raise ValueError(f"{path}: is not a whole tar archive ({error})") from None
+        # A list that is cut between two members reads like a shorter one, but for its last block.
+        archive.fileobj.seek(archive.offset)
+        if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise tarfile.ReadError("its end is missing")
     entries = []
     for member in members:
         if member.isdir():
@@ -149,13 +179,8 @@ def _list_tar(path: Path, scratch: Path, stack: contextlib.ExitStack) -> list[En
             raise ValueError(
                 f"{member.name} in {path}: is a link or device; put the file itself there"
             )
-        entries.append(
-            Entry(
-                _clean(member.name, path),
-                member.size,
-                lambda member=member: archive.extractfile(member),
-            )
-        )
+        opener = functools.partial(archive.extractfile, member)
+        entries.append(Entry(_clean(member.name, path), member.size, opener))
     return entries
 
 
@@ -172,8 +197,9 @@ def _uncompressed(path: Path, scratch: Path) -> Path:
     return Path(copy.name)
 
 
-def _opener(path: Path) -> Callable[[], BinaryIO]:
-    return lambda: path.open("rb")
+def _file_entry(path: Path, name: str, holder: Path) -> Entry:
+    opener = functools.partial(path.open, "rb")
+    return Entry(_clean(name, holder), path.stat().st_size, opener)
 
 
 def _clean(name: str, holder: Path) -> str:

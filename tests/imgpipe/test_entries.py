@@ -1,5 +1,6 @@
 """imgpipe.entries: whatever holds the files, the same list of names and bytes."""
 
+import errno
 import io
 import stat
 import tarfile
@@ -133,12 +134,52 @@ def test_encrypted_members_are_refused(tmp_path):
         read(tmp_path, path)
 
 
-def test_a_truncated_archive(tmp_path):
-    content = {f"a/{n}.jpg": bytes(1000) for n in range(20)}
-    path = write_tar(tmp_path / "a.tar.gz", content, "gz")
-    path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(ValueError, match="is not a whole tar archive"):
+MANY = {f"a/{n}.jpg": bytes(range(256)) * 40 for n in range(20)}
+
+
+@pytest.mark.parametrize("compression", ["", "gz", "bz2", "xz"])
+@pytest.mark.parametrize("kept", [0.2, 0.6, 0.95])
+def test_a_truncated_tar(tmp_path, compression, kept):
+    path = write_tar(tmp_path / f"a.tar.{compression}".rstrip("."), MANY, compression)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
+    with pytest.raises(ValueError, match=r"a\.tar.*: is not a whole (tar )?archive"):
         read(tmp_path, path)
+
+
+def test_a_tar_that_is_cut_between_two_members(tmp_path):
+    """All that is there reads well: only the missing end tells."""
+    path = write_tar(tmp_path / "a.tar", MANY)
+    path.write_bytes(path.read_bytes()[: 3 * (512 + 10240)])
+    with pytest.raises(ValueError, match=r"a\.tar: is not a whole tar archive .*end is missing"):
+        read(tmp_path, path)
+
+
+def test_a_truncated_zip(tmp_path):
+    path = write_zip(tmp_path / "a.zip", MANY)
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(ValueError, match=r"a\.zip: is not a whole archive"):
+        read(tmp_path, path)
+
+
+@pytest.mark.parametrize("method", ["STORED", "DEFLATED", "BZIP2", "LZMA"])
+def test_damaged_bytes_in_a_zip(tmp_path, method):
+    path = write_zip(tmp_path / "a.zip", MANY, getattr(zipfile, f"ZIP_{method}"))
+    content = bytearray(path.read_bytes())
+    for place in (60, 61, 70):  # within the first member
+        content[place] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"^a/0\.jpg: cannot be read .*fetch or make it again"):
+        read(tmp_path, path)
+
+
+def test_a_full_disk_is_not_called_a_damaged_archive(tmp_path):
+    path = write_zip(tmp_path / "a.zip", MANY)
+    with (
+        open_entries([path], tmp_path) as entries,
+        pytest.raises(OSError, match="No space left"),
+        entries[0].open(),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_missing_path(tmp_path):
