@@ -60,12 +60,14 @@ def split_images(table: pd.DataFrame, split: Split) -> pd.Series:
         The subset of each row: "train", "val", "test" or LEFT_OUT, on the table's index.
 
     Raises:
-        ValueError: a class has too few images or groups to stand on each side.
+        ValueError: a class has too few images or groups to stand on each side, or none to train
+            on.
     """
     subsets = table["part"].where(table["part"].isin(["val", "test"]), "train").rename("subset")
     for kept in ("test", "val"):
         copies = table["sha256"].isin(table.loc[subsets == kept, "sha256"])
         subsets[copies & subsets.isin(["train", "val"]) & (subsets != kept)] = LEFT_OUT
+    _require_training_images(table["class"], subsets)
     missing = [subset for subset in ("test", "val") if subset not in set(table["part"])]
     folded = missing[0] if missing and split.method == "kfold" else None
     if split.method == "kfold" and not missing:
@@ -171,6 +173,19 @@ def _require_all_classes(rows: pd.DataFrame, held_out: np.ndarray, subset: str) 
                 f"its {_word(rows)} are too few or too large; change split.seed, the fraction or "
                 "folds, or add images of that class"
             )
+
+
+def _require_training_images(classes: pd.Series, subsets: pd.Series) -> None:
+    """Refuse published parts in which a class can be tested but not learnt."""
+    unlearnt = classes[~classes.isin(classes[subsets == "train"])]
+    if len(unlearnt):
+        name = unlearnt.iloc[0]
+        count = (unlearnt == name).sum()
+        raise ValueError(
+            f"class {name} has {count} images, but none for training (training images that equal a "
+            "published val or test image do not count); add some, or remove the class from the "
+            "source"
+        )
 
 
 def _word(rows: pd.DataFrame) -> str:

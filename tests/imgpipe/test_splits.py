@@ -176,6 +176,26 @@ def test_few_groups_are_cut_as_well_as_they_allow():
     assert pd.crosstab(subsets, table["label"]).to_numpy().min() == 10
 
 
+@pytest.mark.parametrize("parts", [["val", "test"], ["train", "test"], ["test"]])
+def test_a_class_that_can_only_be_tested(table, parts):
+    table["part"] = [parts[n % len(parts)] for n in range(1000)]
+    rare = table["label"] == 3
+    table.loc[rare, "part"] = "test"
+    if "train" not in parts:
+        rare[:] = table["label"] == table["label"][0]
+    expected = f"class {table['class'][rare].iloc[0]} has {rare.sum()} images, but none for train"
+    with pytest.raises(ValueError, match=expected):
+        split_images(table, holdout(test_fraction=0.2))
+
+
+def test_a_class_whose_training_images_are_all_published_for_testing(table):
+    rare = table["label"] == 3
+    tested = table.index[rare & (table["part"] == "test")]
+    table.loc[rare, "sha256"] = table.loc[tested[0], "sha256"]
+    with pytest.raises(ValueError, match=f"class 3 has {rare.sum()} images, but none for train"):
+        split_images(table, holdout())
+
+
 def test_a_share_that_leaves_nothing():
     with pytest.raises(ValueError, match=r"test_fraction=0.001 of 1000 images leaves 1 for test"):
         split_images(make_table(), holdout(test_fraction=0.001))
