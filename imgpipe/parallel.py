@@ -1,6 +1,5 @@
 """Work on many images, block by block, on all cores."""
 
-import os
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -25,7 +24,7 @@ def map_blocks(work: Callable, rows: np.ndarray, description: str) -> Iterator:
         worked on ahead of the one that is asked for.
     """
     parts = [rows[block] for block in blocks(len(rows))]
-    jobs = 1 if len(rows) <= FEW_IMAGES else os.cpu_count()
+    jobs = 1 if len(rows) <= FEW_IMAGES else -1  # all cores that this process may use
     results = Parallel(jobs, return_as="generator", pre_dispatch="2 * n_jobs")(
         delayed(work)(part) for part in parts
     )
