@@ -6,8 +6,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from imgpipe.history import best_epoch
-
 TRAIN_COLOR, VAL_COLOR = "#4477aa", "#cc6677"  # told apart by colour-blind readers (Tol, bright)
 MAX_CLASSES_SHOWN = 20
 CHANNELS_SHOWN = 16
@@ -45,22 +43,20 @@ def draw_samples(
     return figure
 
 
-def draw_curves(history: pd.DataFrame) -> Figure:
-    """Draw accuracy and loss over the epochs, on train and val, and mark the best epoch.
+def draw_curves(history: pd.DataFrame, kept_epoch: int) -> Figure:
+    """Draw accuracy and loss over the epochs, on train and val, and mark one epoch.
 
     Args:
         history: columns epoch, accuracy, loss, val_accuracy, val_loss.
+        kept_epoch: the epoch whose weights the model has.
     """
-    best = best_epoch(history.to_dict("records"))
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axis, score in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
         for column, color in ((score, TRAIN_COLOR), (f"val_{score}", VAL_COLOR)):
             label = "val" if column.startswith("val_") else "train"
             marker = "o" if len(history) < 20 else None
             axis.plot(history["epoch"], history[column], color=color, label=label, marker=marker)
-        axis.axvline(
-            best["epoch"], color="0.6", linestyle=":", label=f"best epoch: {best['epoch']:.0f}"
-        )
+        axis.axvline(kept_epoch, color="0.6", linestyle=":", label=f"weights of epoch {kept_epoch}")
         axis.set(xlabel="epoch", ylabel=score, title=score.capitalize())
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(color="0.92")

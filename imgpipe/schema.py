@@ -295,5 +295,6 @@ class Recipe(_Block):
     learning_rate: Positive
     schedule: Schedule | None
     early_stopping: EarlyStopping | None
+    restore_best_weights: bool  # those of the epoch that was best on val; or of the last one
     label_smoothing: Share
     class_weights: Literal["balanced"] | None

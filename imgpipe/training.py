@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from imgpipe.augmentation import augment_images
 from imgpipe.determinism import make_deterministic
-from imgpipe.history import best_epoch
+from imgpipe.history import choose_epoch
 from imgpipe.params import Params
 from imgpipe.schedules import build_schedule
 from imgpipe.schema import Recipe
@@ -34,7 +34,7 @@ def train_new_model(
         history_file: as in train_model.
 
     Returns:
-        The model with its best weights, and the history, as in train_model.
+        The model and the history, as in train_model.
     """
     make_deterministic(params.seed)
     model = build_model(params.model_name, train[0].shape[1:], class_count, params.options)
@@ -144,7 +144,7 @@ def plain_batches(inputs, labels, batch_size: int) -> tf.data.Dataset:
 def train_model(
     model: keras.Model, train: tuple, val: tuple, recipe: Recipe, seed: int, history_file: Path
 ) -> list[dict]:
-    """Train a model in place and leave it with its best weights.
+    """Train a model in place and leave it with the weights of the epoch that choose_epoch names.
 
     Args:
         model: as build_model gives it; layers that must see the data first (Normalization) are
@@ -159,8 +159,7 @@ def train_model(
         One mapping an epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy; as many as
         were trained before early stopping. The losses are the mean cross-entropy of the images,
         whatever is minimised: label smoothing and class weights are not in them, so they compare
-        between recipes, and with the loss on the test images. The model has the weights of the
-        best_epoch.
+        between recipes, and with the loss on the test images.
     """
     _adapt(model, plain_batches(*train, 1024))
     loss, metrics = choose_loss(recipe)
@@ -170,7 +169,7 @@ def train_model(
         metrics=metrics,
         jit_compile=False,  # XLA is several times slower for these convolutions on a CPU
     )
-    record = _Record(history_file)
+    record = _Record(history_file, recipe.restore_best_weights)
     callbacks = [keras.callbacks.TerminateOnNaN(), record]
     if recipe.early_stopping:
         settings = recipe.early_stopping.model_dump()
@@ -191,7 +190,8 @@ def train_model(
         callbacks=callbacks,
         verbose=1 if sys.stdout.isatty() else 2,
     )
-    model.set_weights(record.best_weights)
+    if record.best_weights is not None:
+        model.set_weights(record.best_weights)
     return record.rows
 
 
@@ -247,11 +247,12 @@ def build_optimizer(recipe: Recipe, train_count: int) -> keras.optimizers.Optimi
 
 
 class _Record(keras.callbacks.Callback):
-    """Keeps each epoch's scores, in memory and in a CSV file, and the best epoch's weights."""
+    """Keeps each epoch's scores, in memory and in a CSV file, and the best one's weights if asked."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, keep_best_weights: bool):
         super().__init__()
         self.path = path
+        self.keep_best_weights = keep_best_weights
         self.rows = []
         self.best_weights = None
 
@@ -266,7 +267,8 @@ class _Record(keras.callbacks.Callback):
             # Where the loss is smoothed or weighted, the plain one was measured beside it.
             scores[name] = scores.pop(name.replace("loss", CROSS_ENTROPY), scores[name])
         self.rows.append({"epoch": epoch + 1, **scores})
-        if best_epoch(self.rows) is self.rows[-1]:
+        best = choose_epoch(self.rows, restore_best_weights=True)
+        if self.keep_best_weights and best is self.rows[-1]:
             self.best_weights = self.model.get_weights()
         self._write()
 

@@ -1,5 +1,6 @@
-"""plot: draw the figures. Reads the arrays and the tables in plots/; writes plots/*.png."""
+"""plot: draw the figures. Reads the arrays, the scores and the tables; writes plots/*.png."""
 
+import json
 from pathlib import Path
 
 import matplotlib
@@ -15,6 +16,7 @@ from imgpipe.stage import run_main
 ARRAYS = Path("data/arrays")
 EVALUATION = Path("data/evaluation")
 CONTRACT = Path("data/model/contract.json")
+TRAIN_METRICS = Path("metrics/train.json")
 PLOTS = Path("plots")
 
 
@@ -22,6 +24,7 @@ def main():
     """Draw and write each figure."""
     matplotlib.rcdefaults()  # whatever the user's matplotlibrc says
     class_names = load_contract(CONTRACT).class_names
+    kept_epoch = json.loads(TRAIN_METRICS.read_text())["kept_epoch"]
     predictions = read_table("predictions")
     test_images = open_array(ARRAYS / "test_images.npy")
     first = predictions.iloc[0]
@@ -31,7 +34,7 @@ def main():
             open_array(ARRAYS / "train_labels.npy"),
             class_names,
         ),
-        "curves": figures.draw_curves(read_table("history")),
+        "curves": figures.draw_curves(read_table("history"), kept_epoch),
         "confusion": figures.draw_confusion(
             predictions["actual"], predictions["predicted"], class_names
         ),

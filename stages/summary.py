@@ -20,7 +20,7 @@ def main():
         "macro F1": f"{test['macro_f1']:.4f}",
         "loss": f"{test['loss']:.4f}",
         "calibration error": f"{test['calibration_error']:.4f}",
-        "val accuracy": f"{train['val_accuracy']:.4f}  (epoch {train['best_epoch']} of "
+        "val accuracy": f"{train['val_accuracy']:.4f}  (epoch {train['kept_epoch']} of "
         f"{train['epochs']})",
         "parameters": f"{test['parameters']:,}",
         "multiply-adds": f"{test['multiply_adds']:,} an image",

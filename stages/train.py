@@ -1,6 +1,6 @@
 """train: train the model. Reads the train and val arrays or features; writes data/model/.
 
-data/model holds the weights of the best epoch, the architecture, the input contract with the class
+data/model holds the weights of one epoch, the architecture, the input contract with the class
 names, and the backbone's weights if there is one: all that prediction needs. plots/history.csv has
 a line an epoch, metrics/train.json the scores on train and val at the best one. Test data is not
 read here.
@@ -15,7 +15,7 @@ import numpy as np
 from imgpipe.arrays import open_array
 from imgpipe.contract import BACKBONE_WEIGHTS, Contract, save_trained
 from imgpipe.files import replacing, write_json
-from imgpipe.history import best_epoch
+from imgpipe.history import choose_epoch
 from imgpipe.params import load_params
 from imgpipe.schema import Backbone
 from imgpipe.stage import quiet_import, run_main
@@ -29,7 +29,7 @@ METRICS = Path("metrics/train.json")
 
 
 def main():
-    """Train on train, choose the best epoch on val, save it."""
+    """Train on train, choose the epoch by val, save its weights."""
     started = time.perf_counter()
     params = load_params()
     contract = Contract(
@@ -49,11 +49,11 @@ def main():
     with replacing(MODEL) as folder:
         folder.mkdir()
         save_trained(folder, model, contract, FEATURES / "backbone" / BACKBONE_WEIGHTS)
-    best = best_epoch(history)
-    write_json(summarise(best, len(history)), METRICS)
+    kept = choose_epoch(history, params.recipe.restore_best_weights)
+    write_json(summarise(kept, len(history)), METRICS)
     print(
-        f"train: {params.model_name}, val accuracy {best['val_accuracy']:.4f} at epoch "
-        f"{best['epoch']} of {len(history)}, {time.perf_counter() - started:.0f} s"
+        f"train: {params.model_name}, val accuracy {kept['val_accuracy']:.4f} at epoch "
+        f"{kept['epoch']} of {len(history)}, {time.perf_counter() - started:.0f} s"
     )
 
 
@@ -69,11 +69,11 @@ def read_subset(subset: str, backbone: Backbone | None) -> tuple[np.ndarray, np.
     return open_array(inputs), np.array(open_array(ARRAYS / f"{subset}_labels.npy"))
 
 
-def summarise(best: dict, epochs: int) -> dict:
-    """Make the metrics of the best epoch."""
+def summarise(kept: dict, epochs: int) -> dict:
+    """Make the metrics of the epoch whose weights the model keeps."""
     names = {"accuracy": "train_accuracy", "loss": "train_loss"}
-    scores = {names.get(k, k): round(v, 6) for k, v in best.items() if k != "epoch"}
-    return {"best_epoch": best["epoch"], "epochs": epochs, **scores}
+    scores = {names.get(k, k): round(v, 6) for k, v in kept.items() if k != "epoch"}
+    return {"kept_epoch": kept["epoch"], "epochs": epochs, **scores}
 
 
 if __name__ == "__main__":

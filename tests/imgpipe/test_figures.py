@@ -53,7 +53,7 @@ def test_no_mistakes():
     assert "No test image was predicted wrong." in texts(figure)
 
 
-def test_curves_mark_the_best_epoch():
+def test_curves_mark_the_epoch_whose_weights_are_kept():
     history = pd.DataFrame(
         {
             "epoch": [1, 2, 3],
@@ -63,7 +63,7 @@ def test_curves_mark_the_best_epoch():
             "val_loss": [3, 1, 2],
         }
     )
-    assert "best epoch: 2" in texts(figures.draw_curves(history))
+    assert "weights of epoch 2" in texts(figures.draw_curves(history, 2))
 
 
 def test_activations_show_every_layer():

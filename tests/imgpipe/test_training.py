@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from imgpipe.determinism import make_deterministic
-from imgpipe.history import best_epoch
+from imgpipe.history import choose_epoch
 from imgpipe.schema import Recipe
 from imgpipe.training import (
     balance_classes,
@@ -33,6 +33,7 @@ def recipe(**changes):
         "learning_rate": 0.001,
         "schedule": None,
         "early_stopping": None,
+        "restore_best_weights": True,
         "label_smoothing": 0.0,
         "class_weights": None,
     }
@@ -154,23 +155,23 @@ def test_a_head_standardises_its_features_on_the_plain_training_inputs(tmp_path)
     np.testing.assert_allclose(standardised.std(axis=0), 1, atol=0.02)
 
 
-def test_history_is_written_and_the_best_epoch_kept(tmp_path):
+@pytest.mark.parametrize("best", [True, False], ids=["best", "last"])
+def test_history_is_written_and_one_epochs_weights_kept(tmp_path, best):
     images, labels = make_images(60)
     model = build_model("cnn1", (28, 28, 1), 10, {"dropout": 0.2})
     # Wrong labels to validate on: the more is learnt, the higher the loss on them, on any machine.
     val = (images[:30], (labels[:30] + 1) % 10)
-    history = train_model(
-        model, (images, labels), val, recipe(epochs=6), 1, tmp_path / "plots/history.csv"
-    )
-    with (tmp_path / "plots/history.csv").open() as file:
+    history_file = tmp_path / "plots/history.csv"
+    settings = recipe(epochs=6, restore_best_weights=best)
+    history = train_model(model, (images, labels), val, settings, 1, history_file)
+    with history_file.open() as file:
         rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
     assert rows == history
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6]
-    best = best_epoch(history)
-    # Or this test could not tell the best weights from the last.
-    assert history[-1]["val_loss"] > 1.5 * best["val_loss"]
+    losses = [choose_epoch(history, choice)["val_loss"] for choice in (best, not best)]
+    assert not 0.7 < losses[0] / losses[1] < 1.4  # or this test could not tell them apart
     probabilities = model.predict(val[0], verbose=0)[np.arange(30), val[1]]
-    assert -np.log(probabilities).mean() == pytest.approx(best["val_loss"], rel=1e-3)
+    assert -np.log(probabilities).mean() == pytest.approx(losses[0], rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +238,7 @@ def test_training_stops_early_and_keeps_the_best_epoch(tmp_path):
     data = (images, labels)
     history = train_model(model, data, data, recipe(**settings), 1, tmp_path / "history.csv")
     assert [row["epoch"] for row in history] == [1, 2, 3]
-    assert best_epoch(history)["epoch"] == 1
+    assert choose_epoch(history, restore_best_weights=True)["epoch"] == 1
 
 
 def test_smoothed_labels_by_hand():
