@@ -247,7 +247,7 @@ def build_optimizer(recipe: Recipe, train_count: int) -> keras.optimizers.Optimi
 
 
 class _Record(keras.callbacks.Callback):
-    """Keeps each epoch's scores, in memory and in a CSV file, and the best one's weights if asked."""
+    """Keeps each epoch's scores, in memory and as CSV, and if asked the best epoch's weights."""
 
     def __init__(self, path: Path, keep_best_weights: bool):
         super().__init__()

@@ -25,6 +25,7 @@ OPTIONS = {
     "mpox_cnn": {"pooling": "average", "dropout": [0.3, 0.4, 0.5]},
     "vgg16": {"standardize": False, "hidden_units": None, "dropout": 0.5},
     "vgg19": {"standardize": False, "hidden_units": 512, "dropout": 0.5},
+    "vgg16_avg": {"standardize": True, "hidden_units": None, "dropout": 0.5},
     "vgg16_block4": {"standardize": True, "hidden_units": 512, "dropout": 0.5},
 }
 PIXEL_MODELS = ["cnn1", "cnn3", "cnn4", "cifar_cnn", "sneaker_cnn", "mpox_cnn"]
