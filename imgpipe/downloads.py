@@ -59,7 +59,7 @@ def fetch_files(sources: Iterable, sums: dict[str, str], folder: Path) -> str:
                         gzipped=path.name == f"{file_name}.gz",
                     )
             except (OSError, ValueError, EOFError, subprocess.SubprocessError) as error:
-                reasons.append(f"{name}: {_one_line(error)}")
+                reasons.append(f"{name}: {one_line(error)}")
                 tqdm.write(f"fetch: {reasons[-1]}")
                 continue
             for file_name in found:
@@ -258,7 +258,7 @@ def _copy_checked(source: Path, target: Path, expected: str, gzipped: bool) -> N
         )
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """Word an error in one line; connection errors by their innermost cause."""
     while getattr(error, "args", None) and isinstance(error.args[0], BaseException):
         error = error.args[0]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from imgpipe.downloads import download, fetch_files
+from imgpipe.downloads import download, fetch_files, one_line
 from imgpipe.entries import open_entries
 from imgpipe.raw import store_raw
 from imgpipe.schema import Dataset
@@ -68,7 +68,13 @@ def _names_published_files(own: str | list[str], files: list[str]) -> bool:
 def _get(place: str, scratch: Path) -> Path:
     if not _is_address(place):
         return _expand(place)
-    return download(place, scratch / (place.rstrip("/").rpartition("/")[2] or "download"))
+    try:
+        return download(place, scratch / (place.rstrip("/").rpartition("/")[2]))
+    except OSError as error:
+        raise OSError(
+            f"{place}: cannot be downloaded ({one_line(error)}); check the address, or download it "
+            "yourself and name the file"
+        ) from None
 
 
 def _is_address(place: str) -> bool:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from imgpipe.downloads import download
+from imgpipe.downloads import download, one_line
 from imgpipe.files import sha256_of_file
 from imgpipe.schema import Backbone
 
@@ -60,7 +60,7 @@ def _download_imagenet(network: str) -> Path:
         return download(url, cache / url.rpartition("/")[2], md5)
     except (OSError, ValueError) as error:
         raise OSError(
-            f"the ImageNet weights of {network} cannot be downloaded from {url} ({error}); give a "
-            "copy of your own: set backbone.weights to its path in params.yaml and "
-            "backbone.weights_sha256 to its SHA-256 sum"
+            f"the ImageNet weights of {network} cannot be downloaded from {url} "
+            f"({one_line(error)}); give a copy of your own: set backbone.weights to its path in "
+            "params.yaml and backbone.weights_sha256 to its SHA-256 sum"
         ) from None

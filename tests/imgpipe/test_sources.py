@@ -1,6 +1,8 @@
 """imgpipe.sources: published files by their sums, anything else as the user gives it."""
 
 import hashlib
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +48,25 @@ def test_any_tree_of_images_is_taken_as_it_is(tmp_path):
     names, words = fetch(tmp_path, source=str(tree))
     assert names == ["images.zip"]
     assert words == f"5 image files from your {tree}"
+
+
+def test_an_archive_at_an_address(tmp_path, monkeypatch):
+    archive = write_zip(tmp_path / "a.zip", IMAGES)
+    address = "https://example.org/photos/a.zip?download=1"
+
+    def download(url, path):
+        assert url == address
+        return Path(shutil.copy(archive, path))
+
+    monkeypatch.setattr("imgpipe.sources.download", download)
+    names, words = fetch(tmp_path, source=address)
+    assert names == ["images.zip"] and words == f"2 image files from your {address}"
+
+
+def test_an_address_that_does_not_answer(tmp_path):
+    address = "https://host.invalid/photos.zip"
+    with pytest.raises(OSError, match=rf"^{address}: cannot be downloaded \(.*; check the address"):
+        fetch(tmp_path, source=address)
 
 
 def test_several_archives(tmp_path):
