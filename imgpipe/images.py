@@ -8,6 +8,9 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps
 
+# What is decoded, whatever a file calls itself. Pillow knows more, some of it through other
+# programs (EPS).
+_FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 # What Pillow's decoders raise on files that are not what they claim to be.
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 
@@ -15,7 +18,7 @@ _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error)
 def decode_image(
     file: Path | BinaryIO, name: str, *, at_least: list[int] | None = None
 ) -> np.ndarray:
-    """Decode an image file of any kind that Pillow knows.
+    """Decode a JPEG, PNG, WebP, BMP, GIF or TIFF file.
 
     Args:
         file: the file; of an animation, the first frame counts.
@@ -32,7 +35,7 @@ def decode_image(
         ValueError: it cannot be decoded.
     """
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=_FORMATS) as image:
             if at_least:
                 side = 2 * max(at_least)  # twice, so that resizing has something to average
                 image.draft(image.mode, (side, side))
@@ -84,6 +87,8 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
         picture = Image.fromarray((values // 257).astype(np.uint8))
     elif picture.mode == "F":  # no range is agreed on: the picture's own counts
         values = np.asarray(picture, np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError("it holds infinite values or such that are no numbers")
         span = np.ptp(values) or 1.0
         picture = Image.fromarray(((values - values.min()) * (255 / span)).astype(np.uint8))
     if picture.has_transparency_data:

@@ -150,6 +150,28 @@ def test_images_of_several_sizes():
     assert [int(image.mean()) for image in fitted] == [3, 4, 5]
 
 
+def test_the_first_picture_of_a_camera_that_stores_several():
+    frames = [Image.new("RGB", (16, 16), color) for color in (RED, BLUE)]
+    image = decode(save(frames[0], "MPO", save_all=True, append_images=frames[1:], quality=95))
+    assert abs(image.astype(int) - RED).max() <= 12
+
+
+def test_floats_fill_the_range():
+    values = np.linspace(-3, 5, 16, dtype=np.float32).reshape(4, 4)
+    image = decode(save(Image.fromarray(values), "TIFF"))
+    assert image.min() == 0 and image.max() == 255
+    values[1, 1] = np.nan
+    with pytest.raises(ValueError, match=r"a\.jpg: cannot be decoded .*no numbers"):
+        decode(save(Image.fromarray(values), "TIFF"))
+
+
+def test_no_other_program_is_started_for_a_file_that_asks_for_one():
+    """Pillow gives EPS files, which are programs, to Ghostscript."""
+    content = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n"
+    with pytest.raises(ValueError, match="not an image file"):
+        decode(io.BytesIO(content))
+
+
 @pytest.mark.parametrize("content", [b"", b"text", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0"])
 def test_undecodable_files_are_named(content):
     with pytest.raises(ValueError, match=r"a\.jpg: cannot be decoded"):
