@@ -10,8 +10,8 @@ def average_repeats(experiments: list[dict]) -> pd.DataFrame:
 
     Args:
         experiments: one mapping an experiment, parameters by their dotted names (dataset, model,
-            seed, datasets.<dataset>.…, models.<model>.…) and scores; those without an accuracy
-            have not finished and do not count, and of equal ones only the first does.
+            seed, datasets.<dataset>.…, models.<model>.…), scores, and its State in DVC's queue.
+            Those that have not finished do not count, and of equal ones only the first does.
 
     Returns:
         One row for what was repeated: dataset, model, each parameter in which rows of one dataset
@@ -20,8 +20,7 @@ def average_repeats(experiments: list[dict]) -> pd.DataFrame:
         and for each of SCORES its mean and its standard deviation between runs (`<score>_sd`, of
         the sample; NaN for a single run).
     """
-    finished = [e for e in experiments if isinstance(e.get("accuracy"), int | float)]
-    runs = pd.DataFrame(map(_describe, finished))
+    runs = pd.DataFrame(map(_describe, filter(_has_finished, experiments)))
     if runs.empty:
         return runs
     repeated = ["seed", "split_seed", "fold"]
@@ -41,6 +40,18 @@ def average_repeats(experiments: list[dict]) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     counts = table.groupby(["dataset", "model"])[settings[2:]].nunique(dropna=False)
     return table.drop(columns=[s for s in settings[2:] if counts[s].max() == 1])
+
+
+def _has_finished(experiment: dict) -> bool:
+    """Tell whether the scores are the experiment's own.
+
+    While one is queued or running, or after it has failed, DVC shows the scores that lay in its
+    folder when it began, which are those of the commit that it started from.
+    """
+    scores = [experiment.get(score) for score in SCORES]
+    return experiment.get("State") in (None, "Success") and all(
+        isinstance(score, int | float) for score in scores
+    )
 
 
 def _describe(experiment: dict) -> dict:

@@ -20,7 +20,8 @@ def run(accuracy, **changes):
         "datasets.other.split.folds": 9.0,
         "models.vgg16.dropout": 0.5,
         "accuracy": accuracy,
-        "macro_f1": accuracy / 2 if isinstance(accuracy, float) else None,
+        "macro_f1": accuracy / 2 if isinstance(accuracy, float) else accuracy,
+        "State": None,
         "val_accuracy": 0.5,
     }
     return described | changes
@@ -69,6 +70,11 @@ def test_what_two_datasets_have_not_in_common_is_no_column():
 
 
 def test_nothing_finished():
-    assert average_repeats(
-        [run(None), run("!", macro_f1="!")]
-    ).empty  # DVC's mark of a missing file
+    assert average_repeats([run(None), run("!")]).empty  # DVC's mark of a missing file
+    assert average_repeats([run(0.9, val_accuracy="!")]).empty
+
+
+@pytest.mark.parametrize("state", ["Queued", "Running", "Failed"])
+def test_what_runs_or_failed_shows_another_ones_scores(state):
+    table = average_repeats([run(0.7, State="Success"), run(0.9, State=state, **fold(1))])
+    assert (table["runs"][0], table["accuracy"][0]) == (1, 0.7)
