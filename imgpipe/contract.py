@@ -5,6 +5,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from imgpipe.files import write_json
 from imgpipe.schema import Backbone
 
 # The files of a trained model.
@@ -51,8 +52,7 @@ def save_trained(folder: Path, model, contract: Contract, backbone_weights: Path
     if contract.backbone:
         content["backbone"] = contract.backbone.model_dump()
         shutil.copyfile(backbone_weights, folder / BACKBONE_WEIGHTS)
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    (folder / CONTRACT).write_text(text, encoding="utf-8")
+    write_json(content, folder / CONTRACT)
 
 
 def load_contract(path: Path) -> Contract:

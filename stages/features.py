@@ -6,7 +6,6 @@ the plain images are followed by n rows for each augmented copy of them. For a m
 backbone the arrays are empty, the settings null, and TensorFlow is not imported.
 """
 
-import json
 import time
 from itertools import chain
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from imgpipe.arrays import SUBSETS, blocks, open_array, write_array
-from imgpipe.files import replacing
+from imgpipe.files import replacing, write_json
 from imgpipe.params import Params, load_params
 from imgpipe.stage import progress_bar, quiet_import, run_main
 
@@ -32,7 +31,7 @@ def main():
             settings, summary = write_features(params, folder / "backbone.weights.h5")
         else:
             settings, summary = write_empty(), f"{params.model_name} has no backbone"
-        (folder / "settings.json").write_text(json.dumps(settings, indent=2) + "\n")
+        write_json(settings, folder / "settings.json")
     print(f"features: {summary}")
 
 
