@@ -64,8 +64,21 @@ def load_params(path: str | Path = PARAMS_FILE) -> Params:
     dataset_name = checker.choose(content, "dataset")
     model_name = checker.choose(content, "model")
     dataset = checker.check(Dataset, content["datasets"][dataset_name], f"datasets.{dataset_name}")
+    _check_source(checker, dataset, dataset_name)
     recipe, options = _check_model(checker, content["models"][model_name], model_name)
     return Params(dataset_name, dataset, model_name, recipe, options, seed)
+
+
+def _check_source(checker: "_Checker", dataset: Dataset, name: str) -> None:
+    """Refuse a dataset that is nowhere to be had."""
+    if dataset.source is None and not dataset.public_sources:
+        raise checker.error(
+            f"datasets.{name}.source",
+            None,
+            "must name your images, as there is no public address for this dataset; put them into "
+            "a folder, zip or tar as <class>/<image> or as {train,val,test}/<class>/<image> and "
+            f"name it: dvc exp run -S dataset={name} -S datasets.{name}.source=/path/to/it",
+        )
 
 
 def _check_model(checker: "_Checker", block: Any, name: str) -> tuple[Recipe, dict[str, Any]]:

@@ -8,15 +8,14 @@ from imgpipe.raw import store_raw
 from imgpipe.schema import Dataset
 
 
-def fetch_dataset(dataset: Dataset, name: str, folder: Path, scratch: Path) -> str:
+def fetch_dataset(dataset: Dataset, folder: Path, scratch: Path) -> str:
     """Fill data/raw from the user's own data, or from the first public source that answers.
 
     An own source that holds the published files, by name, counts as one source among others:
     their pinned sums decide. Any other own source is taken as it is, and only that.
 
     Args:
-        dataset: the dataset's block.
-        name: its name.
+        dataset: the dataset's block, with a source of one kind or the other.
         folder: an existing empty folder, to become data/raw.
         scratch: an existing empty folder on the same disk.
 
@@ -24,18 +23,11 @@ def fetch_dataset(dataset: Dataset, name: str, folder: Path, scratch: Path) -> s
         What was found and where, in words.
 
     Raises:
-        ValueError: there is no source, or none has what is needed.
+        ValueError: no source has what is needed.
         FileNotFoundError: the own source does not exist.
         OSError: its address does not answer.
     """
     own = dataset.source
-    if own is None and not dataset.public_sources:
-        raise ValueError(
-            f"params.yaml: datasets.{name}.source=null, and there is no public address for this "
-            "dataset; put your images into a folder, zip or tar as <class>/<image> or as "
-            f"{{train,val,test}}/<class>/<image>, and name it: dvc exp run -S dataset={name} "
-            f"-S datasets.{name}.source=/path/to/it"
-        )
     if own and not (dataset.files and _names_published_files(own, list(dataset.files))):
         paths = [_get(place, scratch) for place in ([own] if isinstance(own, str) else own)]
         words = "your " + (own if isinstance(own, str) else ", ".join(own))

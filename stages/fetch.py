@@ -25,7 +25,7 @@ def main():
         tempfile.TemporaryDirectory(dir=RAW.parent, prefix=".fetch.") as scratch,
     ):
         folder.mkdir()
-        found = fetch_dataset(params.dataset, params.dataset_name, folder, Path(scratch))
+        found = fetch_dataset(params.dataset, folder, Path(scratch))
         size = sum(file.stat().st_size for file in folder.iterdir())
     print(
         f"fetch: {params.dataset_name}, {found}, {size / 1e6:.1f} MB "

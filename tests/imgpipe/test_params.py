@@ -47,7 +47,18 @@ def test_every_committed_block_is_in_order(load, model):
 
 @pytest.mark.parametrize("dataset", list(CONTENT["datasets"]))
 def test_every_committed_dataset_is_in_order(load, dataset):
-    assert load({"dataset": dataset}).dataset_name == dataset
+    params = load({"dataset": dataset, f"datasets.{dataset}.source": "/path/to/images"})
+    assert params.dataset_name == dataset
+
+
+@pytest.mark.parametrize("dataset", list(CONTENT["datasets"]))
+def test_a_dataset_that_is_nowhere_to_be_had_says_what_to_do(load, dataset):
+    if CONTENT["datasets"][dataset]["public_sources"]:
+        assert load({"dataset": dataset}).dataset.source is None
+    else:
+        told = rf"datasets\.{dataset}\.source=null must name your images.*<class>/<image>.* -S"
+        with pytest.raises(ValueError, match=told):
+            load({"dataset": dataset})
 
 
 def test_numbers_as_dvc_writes_them(tmp_path):

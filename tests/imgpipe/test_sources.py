@@ -35,7 +35,7 @@ def fetch(tmp_path, **changes):
     folder, scratch = tmp_path / "work/raw", tmp_path / "work/scratch"
     folder.mkdir(parents=True)
     scratch.mkdir()
-    words = fetch_dataset(make_dataset(**changes), "mine", folder, scratch)
+    words = fetch_dataset(make_dataset(**changes), folder, scratch)
     return sorted(file.name for file in folder.iterdir()), words
 
 
@@ -103,11 +103,6 @@ def test_the_next_source_where_the_own_one_is_not_there(tmp_path):
     public = [PublicSource(folder=str(tmp_path / "public"))]
     _, words = fetch(tmp_path, source="/nowhere", files=pinned, public_sources=public)
     assert words == f"4 IDX files from folder {tmp_path / 'public'}"
-
-
-def test_no_source_at_all_says_what_to_put_where(tmp_path):
-    with pytest.raises(ValueError, match=r"datasets\.mine\.source=null, .*<class>/<image>.* -S"):
-        fetch(tmp_path)
 
 
 def test_an_own_source_that_is_damaged_is_named(tmp_path):
