@@ -16,9 +16,8 @@ def average_repeats(experiments: list[dict]) -> pd.DataFrame:
     Returns:
         One row for what was repeated: dataset, model, each parameter in which rows of one dataset
         and model differ, runs, seeds, split_seeds and folds (lists as text; "3 of 5" where folds
-        are missing),
-        and for each of SCORES its mean and its standard deviation between runs (`<score>_sd`, of
-        the sample; NaN for a single run).
+        are missing), and for each of SCORES its mean and its standard deviation between runs
+        (`<score>_sd`, of the sample; NaN for a single run).
     """
     runs = pd.DataFrame(map(_describe, filter(_has_finished, experiments)))
     if runs.empty:
