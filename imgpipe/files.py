@@ -1,9 +1,12 @@
 """Files on disk: written whole or not at all, and known by their sums."""
 
 import contextlib
+import errno
+import fcntl
 import hashlib
 import json
-import tempfile
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,17 +15,77 @@ from pathlib import Path
 def replacing(path: str | Path) -> Iterator[Path]:
     """Give a temporary path to write a file or folder at; rename it to `path` on success.
 
-    The temporary name lies beside `path`, so nothing is copied and no reader ever sees a part. On
-    any error it is removed and `path` stays as it was.
+    The temporary place is a hidden folder beside `path`, so nothing is copied and no reader ever
+    sees a part. On any error it is removed and `path` stays as it was; what a killed process left
+    in it is removed by the next one. The bytes are on the disk before the name is: not even a
+    power cut leaves a part under it. Two processes must not write one path at once (stages hold a
+    lock).
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        temporary = Path(folder) / path.name
+    folder = path.with_name(f".{path.name}.part")
+    remove(folder)
+    folder.mkdir(parents=True)
+    try:
+        temporary = folder / path.name
         yield temporary
+        _sync(temporary)
         if path.is_dir() or path.is_symlink():
-            path.rename(Path(folder) / f"{path.name}.old")
+            path.rename(folder / f"{path.name}.old")
         temporary.replace(path)
+        _sync_folder(path.parent)
+    finally:
+        remove(folder)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, link or folder, if there is one."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Wait until the bytes of a file, or of all files of a folder, are on the disk."""
+    for file in [path, *path.rglob("*")]:
+        if file.is_file() and not file.is_symlink():
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def holding(path: Path, busy: str | None = None) -> Iterator[None]:
+    """Hold a lock that ends with the process, however it ends.
+
+    Args:
+        path: of the lock's file, which stays behind.
+        busy: what to say if another process holds it; None to wait for that one.
+
+    Raises:
+        OSError: another process holds it; the message is `busy`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if busy is None else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise OSError(busy) from None
+        yield
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Tell whether an error says that there is no room for a file."""
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return isinstance(error, OSError) and error.errno in full
 
 
 def sha256_of_file(path: Path) -> str:

@@ -1,34 +1,114 @@
-"""What every stage script shares: how it starts, fails and shows progress."""
+"""What every script shares: how it starts, fails, is interrupted, and shows progress."""
 
 import contextlib
 import os
+import signal
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from tqdm import tqdm
 
+from imgpipe.files import holding, is_disk_full
 
-def run_main(main: Callable[[], None]) -> None:
+WORK = Path("data/work")  # what the stages have not finished, a folder each
+GOES_ON = "dvc repro goes on from what is finished"
+_CLEANING_SECONDS = 1  # between Ctrl-C and the end of the process, at most
+
+
+def run_stage(main: Callable[[], None]) -> None:
+    """Run a stage's `main` as run_main does, unless the same stage runs here already.
+
+    DVC keeps two `dvc repro` apart, but not a stage that has outlived its killed DVC, nor one
+    that was started by hand.
+    """
+    run_main(main, stage=Path(sys.argv[0]).stem)
+
+
+def run_main(main: Callable[[], None], stage: str | None = None) -> None:
     """Run a script's `main`; turn a user's error into one line and exit status 1.
 
     `ValueError` and `OSError` carry messages written for the person at the keyboard, so they are
     shown without a traceback. With IMGPIPE_TRACEBACK=1 in the environment they are not caught.
+    Ctrl-C and a request to terminate end the script within two seconds, with one line.
 
     Scripts import what imports TensorFlow inside `main`, under quiet_import, once the parameters
     and inputs were checked: a mistake is told in half a second instead of five.
+
+    Args:
+        main: what the script does.
+        stage: the stage that it is; two of one name do not run in one folder at once.
     """
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its errors come as exceptions too
-    if os.environ.get("IMGPIPE_TRACEBACK") == "1":
-        main()
-        return
+    interruption = _Interruption("interrupted" + (f"; {GOES_ON}" if stage else ""))
     try:
-        main()
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted")
+        with _alone(stage) if stage else contextlib.nullcontext():
+            main()
+    except BaseException as error:
+        if interruption.seen is not None:  # whatever it has become on its way through native code
+            interruption.end()
+        if os.environ.get("IMGPIPE_TRACEBACK") == "1":
+            raise
+        if is_disk_full(error):
+            where = f"{error.filename}: " if error.filename else ""
+            sys.exit(f"error: {where}the disk is full; free some space, then " + GOES_ON)
+        if isinstance(error, MemoryError):
+            sys.exit("error: there is not enough memory; close other programs or use less data")
+        if isinstance(error, ValueError | OSError):
+            sys.exit(f"error: {error}")
+        raise
+
+
+def _alone(stage: str) -> contextlib.AbstractContextManager:
+    if not Path("dvc.yaml").is_file():
+        raise FileNotFoundError("dvc.yaml: not found; run from the project's folder, which has it")
+    return holding(
+        WORK / f"{stage}.lock",
+        f"the stage {stage} is running in this folder already; wait until it has ended, or work "
+        "in another copy (dvc exp run --temp)",
+    )
+
+
+class _Interruption:
+    """Watches for Ctrl-C and requests to terminate, from a thread of its own.
+
+    Python hands a signal to the main thread alone, and only between two of its instructions:
+    within one step of a large network that may take many seconds. So the system's own handler
+    wakes this thread, which ends the process if the main one does not.
+    """
+
+    def __init__(self, message: str):
+        self.seen = None  # the signal's number, once there is one
+        self.message = message
+        self.stderr = os.dup(2)  # quiet_import may just have put it aside
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+                signal.signal(number, self._raise)
+        signal.set_wakeup_fd(writer)
+        threading.Thread(target=self._watch, args=(reader,), daemon=True).start()
+
+    def _raise(self, number, _):
+        if self.seen is None:  # a second one must not disturb the cleaning up
+            self.seen = number
+            raise KeyboardInterrupt
+
+    def _watch(self, reader: int):
+        while (number := os.read(reader, 1)[0]) not in (signal.SIGINT, signal.SIGTERM):
+            pass
+        time.sleep(_CLEANING_SECONDS)
+        self.seen = number
+        self.end()
+
+    def end(self):
+        """Say the one line and end the process, without waiting for anything that still runs."""
+        os.write(self.stderr, f"{self.message}\n".encode())
+        os._exit(128 + self.seen)
 
 
 @contextlib.contextmanager
@@ -44,7 +124,7 @@ def quiet_import() -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             held.seek(0)
             os.write(saved, held.read())
             raise

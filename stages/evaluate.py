@@ -15,7 +15,7 @@ from imgpipe.arrays import open_array
 from imgpipe.contract import CONTRACT, load_contract
 from imgpipe.evaluation import score_classes, score_predictions, tabulate_predictions
 from imgpipe.files import replacing, write_json, write_table
-from imgpipe.stage import quiet_import, run_main
+from imgpipe.stage import quiet_import, run_stage
 
 MANIFEST = Path("data/split/manifest.csv")
 ARRAYS = Path("data/arrays")
@@ -60,4 +60,4 @@ def main():
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

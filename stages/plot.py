@@ -11,7 +11,7 @@ from imgpipe import figures
 from imgpipe.arrays import open_array
 from imgpipe.contract import load_contract
 from imgpipe.files import replacing
-from imgpipe.stage import run_main
+from imgpipe.stage import run_stage
 
 ARRAYS = Path("data/arrays")
 EVALUATION = Path("data/evaluation")
@@ -59,4 +59,4 @@ def read_table(name: str) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

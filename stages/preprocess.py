@@ -15,7 +15,7 @@ from imgpipe.images import fit_images
 from imgpipe.parallel import map_blocks
 from imgpipe.params import load_params
 from imgpipe.readers import open_raw_images
-from imgpipe.stage import run_main
+from imgpipe.stage import run_stage
 
 RAW = Path("data/raw")
 MANIFEST = Path("data/split/manifest.csv")
@@ -43,4 +43,4 @@ def load_rows(read, image_size: list[int], channels: int, rows: np.ndarray) -> n
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

@@ -20,7 +20,7 @@ from imgpipe.parallel import map_blocks
 from imgpipe.params import load_params
 from imgpipe.readers import RawImages, open_raw_images
 from imgpipe.splits import LEFT_OUT, find_groups, split_images
-from imgpipe.stage import run_main
+from imgpipe.stage import run_stage
 
 RAW = Path("data/raw")
 SPLIT = Path("data/split")
@@ -107,4 +107,4 @@ def word_counts(counts: dict) -> str:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from imgpipe.arrays import blocks, open_array, write_array
+from imgpipe.arrays import blocks, continue_array, open_array, write_array
 
 
 @pytest.mark.parametrize(("count", "size"), [(10, 3), (1, 100), (0, 1), (6, 3)])
@@ -64,3 +64,45 @@ def test_memory_does_not_grow_with_the_array(tmp_path):
         command = [sys.executable, "-c", script, str(count), str(tmp_path / "x.npy")]
         peaks.append(int(subprocess.run(command, capture_output=True, check=True).stdout))
     assert peaks[1] < peaks[0] + 20_000  # kilobytes
+
+
+ROWS = np.arange(40, dtype=np.float16).reshape(10, 4)
+
+
+def parts_from(done, failing=None):
+    """Give ROWS in parts of three from one row on, up to a failure."""
+    for start in range(done, 10, 3):
+        if start == failing:
+            raise InterruptedError
+        yield ROWS[start : start + 3]
+
+
+@pytest.mark.parametrize("garbage", [b"", b"half a part", bytes(500)])
+def test_an_array_goes_on_after_its_last_part(tmp_path, garbage):
+    """What follows the last part that was noted down may be anything."""
+    path = tmp_path / "x.npy"
+    for failing in (6, 9):
+        with pytest.raises(InterruptedError):
+            continue_array(path, (10, 4), np.float16, lambda done, f=failing: parts_from(done, f))
+        with path.open("ab") as file:
+            file.write(garbage)
+    asked = []
+    written = continue_array(
+        path, (10, 4), np.float16, lambda done: asked.append(done) or parts_from(done)
+    )
+    assert (asked, written) == ([9], 1)
+    np.save(tmp_path / "whole.npy", ROWS)
+    assert path.read_bytes() == (tmp_path / "whole.npy").read_bytes()
+    assert continue_array(path, (10, 4), np.float16, parts_from) == 0
+
+
+def test_an_array_without_its_note_begins_anew(tmp_path):
+    (tmp_path / "x.npy").write_bytes(b"something")
+    assert continue_array(tmp_path / "x.npy", (10, 4), np.float16, parts_from) == 10
+    np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), ROWS)
+
+
+def test_a_part_too_many_is_refused_when_going_on(tmp_path):
+    continue_array(tmp_path / "x.npy", (10, 4), np.float16, parts_from)
+    with pytest.raises(ValueError, match=r"x\.npy: a part of shape .* exceeds"):
+        continue_array(tmp_path / "x.npy", (10, 4), np.float16, lambda _: [ROWS[:1]])

@@ -1,41 +1,97 @@
-"""imgpipe.stage: how a script starts and fails."""
+"""imgpipe.stage: how a script starts, fails and is interrupted."""
 
 import os
+import signal
 import subprocess
 import sys
 
 import pytest
 
-from imgpipe.stage import quiet_import, run_main
+from imgpipe.stage import quiet_import
+
+RUN = "from imgpipe.stage import run_main\n"
 
 
-def test_a_user_error_is_one_line_and_status_1(monkeypatch):
-    monkeypatch.delenv("IMGPIPE_TRACEBACK", raising=False)
+def run_script(main: str, **environment: str):
+    """Run a script whose `main` has these lines, in a process of its own."""
+    lines = "".join(f"    {line}\n" for line in main.splitlines())
+    script = f"{RUN}def main():\n{lines}run_main(main)\n"
+    environment = {k: v for k, v in os.environ.items() if k != "IMGPIPE_TRACEBACK"} | environment
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment
+    )
 
-    def main():
-        raise ValueError("params.yaml: x=1 must be 2")
 
-    with pytest.raises(SystemExit) as caught:
-        run_main(main)
-    assert caught.value.code == "error: params.yaml: x=1 must be 2"
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        ("ValueError('params.yaml: x=1 must be 2')", "error: params.yaml: x=1 must be 2"),
+        ("FileNotFoundError('x: not found')", "error: x: not found"),
+        (
+            "OSError(28, 'No space left on device', 'data/x')",
+            "error: data/x: the disk is full; free some space, then dvc repro goes on from what "
+            "is finished",
+        ),
+        (
+            "MemoryError()",
+            "error: there is not enough memory; close other programs or use less data",
+        ),
+    ],
+)
+def test_a_user_error_is_one_line_and_status_1(error, line):
+    result = run_script(f"raise {error}")
+    assert (result.returncode, result.stderr, result.stdout) == (1, f"{line}\n", "")
 
 
-def test_the_traceback_can_be_had(monkeypatch):
-    monkeypatch.setenv("IMGPIPE_TRACEBACK", "1")
-
-    def main():
-        raise ValueError("x")
-
-    with pytest.raises(ValueError, match="x"):
-        run_main(main)
+def test_the_traceback_can_be_had():
+    result = run_script("raise ValueError('x')", IMGPIPE_TRACEBACK="1")
+    assert "Traceback" in result.stderr and result.stderr.endswith("ValueError: x\n")
 
 
 def test_a_defect_of_ours_keeps_its_traceback():
-    def main():
-        raise KeyError("x")
+    result = run_script("raise KeyError('x')")
+    assert "Traceback" in result.stderr and result.stderr.endswith("KeyError: 'x'\n")
 
-    with pytest.raises(KeyError):
-        run_main(main)
+
+BUSY = {
+    "in Python": "while True: pass",
+    "in native code": "import hashlib; hashlib.pbkdf2_hmac('sha256', b'', b'', 2 * 10**9)",
+    "in an import": "from imgpipe.stage import quiet_import\nwith quiet_import():\n    while 1: pass",
+    "where the interrupt becomes another error": (
+        "try:\n    while True: pass\nexcept KeyboardInterrupt: raise ImportError('x')"
+    ),
+    "where the interrupt is swallowed": (
+        "while True:\n    try:\n        while True: pass\n    except BaseException: pass"
+    ),
+}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("busy", BUSY.values(), ids=BUSY)
+def test_an_interrupt_ends_a_script_wherever_it_is_with_one_line(busy, number):
+    lines = "".join(f"    {line}\n" for line in busy.splitlines())
+    script = f"{RUN}def main():\n    print('busy', flush=True)\n{lines}run_main(main)\n"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "busy\n"
+    process.send_signal(number)
+    _, said = process.communicate(timeout=20)  # two seconds, on a machine that does nothing else
+    assert (process.returncode, said) == (128 + number, "interrupted\n")
+
+
+def test_what_was_being_written_is_cleaned_up_after_an_interrupt(tmp_path):
+    script = (
+        f"{RUN}from imgpipe.files import replacing\n"
+        f"def main():\n    with replacing({str(tmp_path / 'x')!r}) as path:\n"
+        "        path.write_text('half'); print('busy', flush=True)\n        while True: pass\n"
+        "run_main(main)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "busy\n"
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 128 + signal.SIGINT
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("fails", "shown"), [("pass", ""), ("raise ImportError('no')", "noise")])
