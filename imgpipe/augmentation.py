@@ -1,7 +1,6 @@
 """Random changes of training images: one affine transform an image, resampled once, and light."""
 
 import math
-from collections.abc import Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -82,23 +81,21 @@ def augment_images(images: tf.Tensor, settings: Augmentation, seed) -> tf.Tensor
     return tf.saturate_cast(tf.round(_change_light(moved, settings, light)), tf.uint8)
 
 
-def augment_copy(
-    parts: Iterable[np.ndarray], settings: Augmentation, copy: int
-) -> Iterator[np.ndarray]:
-    """Make one augmented copy of a set of images, part by part, the same each time.
+def augment_part(images: np.ndarray, settings: Augmentation, copy: int, number: int) -> np.ndarray:
+    """Make one part of an augmented copy of a set of images, the same each time.
 
     Args:
-        parts: arrays uint8 (n, height, width, channels); left unchanged. Other parts of the same
-            images give another copy.
+        images: uint8 (n, height, width, channels); left unchanged. Other parts of the same images
+            give another copy.
         settings: the ranges.
         copy: number of the copy; each has draws of its own.
+        number: of the part, likewise.
 
-    Yields:
-        uint8, the shape of each part.
+    Returns:
+        uint8, the same shape.
     """
-    for number, images in enumerate(parts):
-        seed = tf.random.experimental.stateless_fold_in((COPIES_SEED, copy), number)
-        yield augment_images(tf.constant(images), settings, seed).numpy()
+    seed = tf.random.experimental.stateless_fold_in((COPIES_SEED, copy), number)
+    return augment_images(tf.constant(images), settings, seed).numpy()
 
 
 def _in_pixels(shift: float, length: int) -> float:

@@ -1,6 +1,5 @@
 """Training a model: batches, optimiser, the loop, the best weights."""
 
-import csv
 import math
 import sys
 from importlib import import_module
@@ -11,8 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from imgpipe.augmentation import augment_images
+from imgpipe.checkpoint import CHECKPOINT, TrainingState
 from imgpipe.determinism import make_deterministic
-from imgpipe.history import choose_epoch
+from imgpipe.history import choose_epoch, has_stopped_rising
 from imgpipe.params import Params
 from imgpipe.schedules import build_schedule
 from imgpipe.schema import Recipe
@@ -22,7 +22,7 @@ CROSS_ENTROPY = "cross_entropy"
 
 
 def train_new_model(
-    params: Params, class_count: int, train: tuple, val: tuple, history_file: Path
+    params: Params, class_count: int, train: tuple, val: tuple, work: Path
 ) -> tuple[keras.Model, list[dict]]:
     """Build and train the model that the parameters ask for, the same to the bit each time.
 
@@ -31,14 +31,14 @@ def train_new_model(
         class_count: number of classes.
         train: inputs and labels, as in training_batches.
         val: the same, to choose the best epoch by.
-        history_file: as in train_model.
+        work: as in train_model.
 
     Returns:
         The model and the history, as in train_model.
     """
     make_deterministic(params.seed)
     model = build_model(params.model_name, train[0].shape[1:], class_count, params.options)
-    return model, train_model(model, train, val, params.recipe, params.seed, history_file)
+    return model, train_model(model, train, val, params.recipe, params.seed, work)
 
 
 def build_model(name: str, input_shape: tuple, class_count: int, options: dict) -> keras.Model:
@@ -74,7 +74,9 @@ def _find_least_size(build, input_shape: tuple, class_count: int, options: dict)
     return None
 
 
-def training_batches(inputs, labels, recipe: Recipe, seed: int) -> tf.data.Dataset:
+def training_batches(
+    inputs, labels, recipe: Recipe, seed: int, first_epoch: int = 0
+) -> tf.data.Dataset:
     """Stream the batches of all epochs, one epoch after the other.
 
     Each epoch has an order and, after `recipe.epochs`, augmentations of its own, drawn from the
@@ -88,6 +90,7 @@ def training_batches(inputs, labels, recipe: Recipe, seed: int) -> tf.data.Datas
         labels: integers (n,).
         recipe: the model's recipe.
         seed: of orders and augmentations.
+        first_epoch: where to begin, from 0.
 
     Returns:
         Batches (inputs, labels): ceil(n / batch_size) an epoch, images still uint8.
@@ -120,10 +123,11 @@ def training_batches(inputs, labels, recipe: Recipe, seed: int) -> tf.data.Datas
 
     gather = _gatherer(inputs, labels)
     total = recipe.epochs + recipe.augmented_epochs
-    stream = tf.data.Dataset.range(recipe.epochs).flat_map(plain_epoch)
+    stream = tf.data.Dataset.range(first_epoch, recipe.epochs).flat_map(plain_epoch)
     if recipe.augmented_epochs:
         make_epoch = copied_epoch if recipe.features else augmented_epoch
-        augmented = tf.data.Dataset.range(recipe.epochs, total).flat_map(make_epoch)
+        first_augmented = max(first_epoch, recipe.epochs)
+        augmented = tf.data.Dataset.range(first_augmented, total).flat_map(make_epoch)
         stream = stream.concatenate(augmented)
     return stream.prefetch(tf.data.AUTOTUNE)
 
@@ -142,9 +146,17 @@ def plain_batches(inputs, labels, batch_size: int) -> tf.data.Dataset:
 
 
 def train_model(
-    model: keras.Model, train: tuple, val: tuple, recipe: Recipe, seed: int, history_file: Path
+    model: keras.Model,
+    train: tuple,
+    val: tuple,
+    recipe: Recipe,
+    seed: int,
+    work: Path,
 ) -> list[dict]:
     """Train a model in place and leave it with the weights of the epoch that choose_epoch names.
+
+    After each epoch all that the rest depends on is kept in `work`. A call that finds there what a
+    killed one has left goes on after its last epoch, to the same weights.
 
     Args:
         model: as build_model gives it; layers that must see the data first (Normalization) are
@@ -153,7 +165,7 @@ def train_model(
         val: the same, to choose the best epoch by.
         recipe: the model's recipe.
         seed: of orders and augmentations.
-        history_file: CSV that gets one line after each epoch.
+        work: existing folder for this training alone.
 
     Returns:
         One mapping an epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy; as many as
@@ -161,38 +173,42 @@ def train_model(
         whatever is minimised: label smoothing and class weights are not in them, so they compare
         between recipes, and with the loss on the test images.
     """
-    _adapt(model, plain_batches(*train, 1024))
     loss, metrics = choose_loss(recipe)
+    state = TrainingState(model, build_optimizer(recipe, len(train[1])))
     model.compile(
-        optimizer=build_optimizer(recipe, len(train[1])),
+        optimizer=state.optimizer,
         loss=loss,
         metrics=metrics,
         jit_compile=False,  # XLA is several times slower for these convolutions on a CPU
     )
-    record = _Record(history_file, recipe.restore_best_weights)
-    callbacks = [keras.callbacks.TerminateOnNaN(), record]
-    if recipe.early_stopping:
-        settings = recipe.early_stopping.model_dump()
-        callbacks.append(keras.callbacks.EarlyStopping("val_accuracy", mode="max", **settings))
-    batches, val_batches = training_batches(*train, recipe, seed), plain_batches(*val, 1024)
-    class_count, class_weights = model.output_shape[-1], None
-    if recipe.label_smoothing:
-        batches, val_batches = (_one_hot(b, class_count) for b in (batches, val_batches))
-    if recipe.class_weights:
-        class_weights = dict(enumerate(balance_classes(train[1], class_count)))
-    model.fit(
-        batches,
-        epochs=recipe.epochs + recipe.augmented_epochs,
-        steps_per_epoch=batches_per_epoch(len(train[1]), recipe),
-        shuffle=False,  # the stream is shuffled already
-        validation_data=val_batches,
-        class_weight=class_weights,
-        callbacks=callbacks,
-        verbose=1 if sys.stdout.isatty() else 2,
-    )
-    if record.best_weights is not None:
-        model.set_weights(record.best_weights)
-    return record.rows
+    if not state.load(work / CHECKPOINT):
+        _adapt(model, plain_batches(*train, 1024))
+    total, first = recipe.epochs + recipe.augmented_epochs, len(state.history)
+    if not _ends_early(state.history, recipe) and first < total:
+        batches = training_batches(*train, recipe, seed, first)
+        val_batches, class_count = plain_batches(*val, 1024), model.output_shape[-1]
+        class_weights = None
+        if recipe.label_smoothing:
+            batches, val_batches = (_one_hot(b, class_count) for b in (batches, val_batches))
+        if recipe.class_weights:
+            class_weights = dict(enumerate(balance_classes(train[1], class_count)))
+        model.fit(
+            batches,
+            initial_epoch=first,
+            epochs=total,
+            steps_per_epoch=batches_per_epoch(len(train[1]), recipe),
+            shuffle=False,  # the stream is shuffled already
+            validation_data=val_batches,
+            class_weight=class_weights,
+            callbacks=[
+                keras.callbacks.TerminateOnNaN(),
+                _AfterEachEpoch(state, recipe, work / CHECKPOINT),
+            ],
+            verbose=1 if sys.stdout.isatty() else 2,
+        )
+    if recipe.restore_best_weights:
+        state.restore_best_weights()
+    return state.history
 
 
 def choose_loss(recipe: Recipe):
@@ -246,15 +262,14 @@ def build_optimizer(recipe: Recipe, train_count: int) -> keras.optimizers.Optimi
             return keras.optimizers.RMSprop(learning_rate, momentum=recipe.momentum)
 
 
-class _Record(keras.callbacks.Callback):
-    """Keeps each epoch's scores, in memory and as CSV, and if asked the best epoch's weights."""
+class _AfterEachEpoch(keras.callbacks.Callback):
+    """Keeps each epoch's scores and the training's state, and ends it early if asked."""
 
-    def __init__(self, path: Path, keep_best_weights: bool):
+    def __init__(self, state: TrainingState, recipe: Recipe, checkpoint: Path):
         super().__init__()
-        self.path = path
-        self.keep_best_weights = keep_best_weights
-        self.rows = []
-        self.best_weights = None
+        self.state = state
+        self.recipe = recipe
+        self.checkpoint = checkpoint
 
     def on_epoch_end(self, epoch, logs):
         scores = {name: float(value) for name, value in logs.items()}
@@ -266,22 +281,17 @@ class _Record(keras.callbacks.Callback):
         for name in ("loss", "val_loss"):
             # Where the loss is smoothed or weighted, the plain one was measured beside it.
             scores[name] = scores.pop(name.replace("loss", CROSS_ENTROPY), scores[name])
-        self.rows.append({"epoch": epoch + 1, **scores})
-        best = choose_epoch(self.rows, restore_best_weights=True)
-        if self.keep_best_weights and best is self.rows[-1]:
-            self.best_weights = self.model.get_weights()
-        self._write()
+        history = self.state.history
+        history.append({"epoch": epoch + 1, **scores})
+        if self.recipe.restore_best_weights and choose_epoch(history, True) is history[-1]:
+            self.state.keep_as_best()
+        self.state.save(self.checkpoint)
+        self.model.stop_training = _ends_early(history, self.recipe)
 
-    def _write(self):
-        if len(self.rows) == 1:
-            # Not overwritten: an earlier history may share its bytes with DVC's cache.
-            self.path.unlink(missing_ok=True)
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self.rows[0], lineterminator="\n")
-            if len(self.rows) == 1:
-                writer.writeheader()
-            writer.writerow(self.rows[-1])
+
+def _ends_early(history: list[dict], recipe: Recipe) -> bool:
+    settings = recipe.early_stopping
+    return bool(settings and has_stopped_rising(history, settings.patience, settings.min_delta))
 
 
 def _adapt(model: keras.Model, batches: tf.data.Dataset) -> None:

@@ -3,7 +3,8 @@
 data/model holds the weights of one epoch, the architecture, the input contract with the class
 names, and the backbone's weights if there is one: all that prediction needs. plots/history.csv has
 a line an epoch, metrics/train.json the scores on train and val at the best one. Test data is not
-read here.
+read here. A killed training goes on after its last epoch, which data/work/train holds;
+metrics/environment.json, which is no output for DVC, says on what it was computed.
 """
 
 import json
@@ -14,11 +15,13 @@ import numpy as np
 
 from imgpipe.arrays import open_array
 from imgpipe.contract import BACKBONE_WEIGHTS, Contract, save_trained
-from imgpipe.files import replacing, write_json
-from imgpipe.history import choose_epoch
-from imgpipe.params import load_params
+from imgpipe.environment import record_environment
+from imgpipe.files import remove, replacing, write_json
+from imgpipe.history import choose_epoch, write_history
+from imgpipe.params import Params, load_params
 from imgpipe.schema import Backbone
-from imgpipe.stage import quiet_import, run_main
+from imgpipe.stage import WORK, quiet_import, run_stage
+from imgpipe.unfinished import open_work
 
 CLASS_NAMES = Path("data/split/class_names.json")
 ARRAYS = Path("data/arrays")
@@ -26,6 +29,7 @@ FEATURES = Path("data/features")
 MODEL = Path("data/model")
 HISTORY = Path("plots/history.csv")
 METRICS = Path("metrics/train.json")
+ENVIRONMENT = Path("metrics/environment.json")
 
 
 def main():
@@ -40,17 +44,24 @@ def main():
         channels=params.dataset.channels,
         backbone=read_backbone(),
     )
-    train, val = (read_subset(subset, contract.backbone) for subset in ("train", "val"))
+    files = {subset: list_files(subset, contract.backbone) for subset in ("train", "val")}
+    train, val = (read_subset(*files[subset]) for subset in ("train", "val"))
+    inputs = [*files["train"], *files["val"]]
+    work = open_work(WORK / "train", describe_training(params, contract), inputs)
 
     with quiet_import():
         from imgpipe.training import train_new_model
 
-    model, history = train_new_model(params, len(contract.class_names), train, val, HISTORY)
+    class_count = len(contract.class_names)
+    model, history = train_new_model(params, class_count, train, val, work)
     with replacing(MODEL) as folder:
         folder.mkdir()
         save_trained(folder, model, contract, FEATURES / "backbone" / BACKBONE_WEIGHTS)
+    write_history(history, HISTORY)
     kept = choose_epoch(history, params.recipe.restore_best_weights)
     write_json(summarise(kept, len(history)), METRICS)
+    record_environment(ENVIRONMENT, "train", "float32")
+    remove(WORK / "train")
     print(
         f"train: {params.model_name}, val accuracy {kept['val_accuracy']:.4f} at epoch "
         f"{kept['epoch']} of {len(history)}, {time.perf_counter() - started:.0f} s"
@@ -63,10 +74,26 @@ def read_backbone() -> Backbone | None:
     return settings and Backbone.model_validate(settings)
 
 
-def read_subset(subset: str, backbone: Backbone | None) -> tuple[np.ndarray, np.ndarray]:
-    """Open the inputs of a subset, images or features, and its labels."""
+def list_files(subset: str, backbone: Backbone | None) -> list[Path]:
+    """Name the files of a subset: its inputs, images or features, and its labels."""
     inputs = FEATURES / f"{subset}.npy" if backbone else ARRAYS / f"{subset}_images.npy"
-    return open_array(inputs), np.array(open_array(ARRAYS / f"{subset}_labels.npy"))
+    return [inputs, ARRAYS / f"{subset}_labels.npy"]
+
+
+def read_subset(inputs: Path, labels: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Open the inputs and the labels of a subset."""
+    return open_array(inputs), np.array(open_array(labels))
+
+
+def describe_training(params: Params, contract: Contract) -> dict:
+    """Say what a training depends on beside its arrays, to know an unfinished one again."""
+    return {
+        "model": contract.model,
+        "class_names": contract.class_names,
+        "recipe": params.recipe.model_dump(),
+        "options": params.options,
+        "seed": params.seed,
+    }
 
 
 def summarise(kept: dict, epochs: int) -> dict:
@@ -77,4 +104,4 @@ def summarise(kept: dict, epochs: int) -> dict:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from imgpipe.augmentation import augment_copy, augment_images, draw_transforms
+from imgpipe.augmentation import augment_images, augment_part, draw_transforms
 from imgpipe.schema import Augmentation
 
 SHIFTS = {"width_shift": 0.0, "height_shift": 0.0}
@@ -164,7 +164,10 @@ def test_the_seed_decides(channels):
 def test_copies_differ_from_one_another_part_by_part_and_are_the_same_each_time():
     image = make_noise(1, 9, 9, channels=3)
     parts = [np.repeat(image, 3, axis=0), np.repeat(image, 2, axis=0)]
-    copies = [list(augment_copy(parts, Augmentation(**FULL), copy)) for copy in (0, 0, 1)]
+    copies = [
+        [augment_part(part, Augmentation(**FULL), copy, n) for n, part in enumerate(parts)]
+        for copy in (0, 0, 1)
+    ]
     assert [len(part) for part in copies[0]] == [3, 2]
     for first, again in zip(*copies[:2], strict=True):
         np.testing.assert_array_equal(first, again)

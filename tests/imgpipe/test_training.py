@@ -1,10 +1,13 @@
 """imgpipe.training: the stream of batches, the recipe, what a model learns."""
 
-import csv
+import contextlib
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from imgpipe.checkpoint import CHECKPOINT, TrainingState
 from imgpipe.determinism import make_deterministic
 from imgpipe.history import choose_epoch
 from imgpipe.schema import Recipe
@@ -38,6 +41,12 @@ def recipe(**changes):
         "class_weights": None,
     }
     return Recipe(**(values | changes))
+
+
+def run_training(*arguments):
+    """Train without anything unfinished to go on from."""
+    with tempfile.TemporaryDirectory() as work:
+        return train_model(*arguments, Path(work))
 
 
 def collect(*arguments):
@@ -136,7 +145,7 @@ def test_a_model_overfits_eight_images(tmp_path, name, options):
     images, labels = make_images(8)
     model = build_model(name, (28, 28, 1), 10, options)
     data = (images, labels)
-    history = train_model(model, data, data, recipe(epochs=40), 1, tmp_path / "history.csv")
+    history = run_training(model, data, data, recipe(epochs=40), 1)
     assert history[-1]["accuracy"] == 1.0
 
 
@@ -149,25 +158,21 @@ def test_a_head_standardises_its_features_on_the_plain_training_inputs(tmp_path)
     copies = np.full((40, 6), 9, np.float16)  # they do not count
     settings = recipe(epochs=1, augmented_epochs=1, features={"augmented_copies": 1})
     train, val = (np.concatenate([features, copies]), labels), (features, labels)
-    train_model(model, train, val, settings, 1, tmp_path / "history.csv")
+    run_training(model, train, val, settings, 1)
     standardised = model.layers[0](features.astype(np.float32)).numpy()
     np.testing.assert_allclose(standardised.mean(axis=0), 0, atol=0.02)
     np.testing.assert_allclose(standardised.std(axis=0), 1, atol=0.02)
 
 
 @pytest.mark.parametrize("best", [True, False], ids=["best", "last"])
-def test_history_is_written_and_one_epochs_weights_kept(tmp_path, best):
+def test_one_epochs_weights_are_kept(best):
     images, labels = make_images(60)
     model = build_model("cnn1", (28, 28, 1), 10, {"dropout": 0.2})
     # Wrong labels to validate on: the more is learnt, the higher the loss on them, on any machine.
     val = (images[:30], (labels[:30] + 1) % 10)
-    history_file = tmp_path / "plots/history.csv"
     settings = recipe(epochs=6, restore_best_weights=best)
-    history = train_model(model, (images, labels), val, settings, 1, history_file)
-    with history_file.open() as file:
-        rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-    assert rows == history
-    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    history = run_training(model, (images, labels), val, settings, 1)
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4, 5, 6]
     losses = [choose_epoch(history, choice)["val_loss"] for choice in (best, not best)]
     assert not 0.7 < losses[0] / losses[1] < 1.4  # or this test could not tell them apart
     probabilities = model.predict(val[0], verbose=0)[np.arange(30), val[1]]
@@ -236,7 +241,7 @@ def test_training_stops_early_and_keeps_the_best_epoch(tmp_path):
         "early_stopping": {"patience": 2, "min_delta": 0.001},
     }
     data = (images, labels)
-    history = train_model(model, data, data, recipe(**settings), 1, tmp_path / "history.csv")
+    history = run_training(model, data, data, recipe(**settings), 1)
     assert [row["epoch"] for row in history] == [1, 2, 3]
     assert choose_epoch(history, restore_best_weights=True)["epoch"] == 1
 
@@ -268,8 +273,7 @@ def test_the_reported_losses_are_the_plain_cross_entropy(tmp_path, changes):
     model = build_model("cnn1", (28, 28, 1), 4, {"dropout": 0.0})
     still = {"epochs": 1, "learning_rate": 1e-12}
     plain, unusual = (
-        train_model(model, data, data, recipe(**still, **more), 1, tmp_path / "history.csv")
-        for more in ({}, changes)
+        run_training(model, data, data, recipe(**still, **more), 1) for more in ({}, changes)
     )
     assert list(plain[0]) == list(unusual[0])
     assert plain[0] == pytest.approx(unusual[0], rel=1e-5)
@@ -284,7 +288,7 @@ def test_balanced_weights_give_a_rare_class_its_share(tmp_path, weights, share):
     model = build_model("cnn1", (8, 8, 1), 2, {"dropout": 0.0})
     settings = {"epochs": 1, "batch_size": 40, "optimizer": "sgd", "learning_rate": 0.02}
     data = (images, labels)
-    train_model(model, data, data, recipe(class_weights=weights, **settings), 1, tmp_path / "h")
+    run_training(model, data, data, recipe(class_weights=weights, **settings), 1)
     assert model.predict(images[:1], verbose=0)[0, 1] == pytest.approx(share, abs=0.1)
 
 
@@ -296,7 +300,7 @@ def test_smoothing_and_weights_change_the_training_the_same_way_each_time(tmp_pa
         make_deterministic(3)
         model = build_model("cnn1", (28, 28, 1), 10, {"dropout": 0.2})
         data = (images, labels)
-        train_model(model, data, data, recipe(epochs=1, **more), 3, tmp_path / "history.csv")
+        run_training(model, data, data, recipe(epochs=1, **more), 3)
         weights.append(np.concatenate([w.ravel() for w in model.get_weights()]))
     np.testing.assert_array_equal(weights[1], weights[2])
     assert not np.array_equal(weights[0], weights[1])
@@ -307,18 +311,105 @@ def test_a_training_that_breaks_down_says_what_to_do(tmp_path):
     model = build_model("cnn1", (28, 28, 1), 10, {"dropout": 0.2})
     data = (images, labels)
     with pytest.raises(ValueError, match=r"broke down in epoch 1.*lower learning_rate"):
-        train_model(
-            model, data, data, recipe(optimizer="sgd", learning_rate=1e30), 1, tmp_path / "h"
-        )
+        run_training(model, data, data, recipe(optimizer="sgd", learning_rate=1e30), 1)
 
 
-def test_an_earlier_history_is_replaced_not_written_through(tmp_path):
-    """DVC links outputs to its cache: writing into the old file would damage the cache."""
-    images, labels = make_images(16)
-    history, cached = tmp_path / "history.csv", tmp_path / "cached"
-    cached.write_text("old")
-    history.hardlink_to(cached)
-    model = build_model("cnn1", (28, 28, 1), 10, {"dropout": 0.2})
-    train_model(model, (images, labels), (images, labels), recipe(epochs=1), 1, history)
-    assert cached.read_text() == "old"
-    assert len(history.read_text().splitlines()) == 2
+def train_in_pieces(folder, monkeypatch, settings, kills, name="cnn1", options=None, data=None):
+    """Train in processes that die after these epochs; return the last one's weights, history."""
+    images, labels = make_images(30, classes=4)
+    data = data or (images, labels)
+    save = TrainingState.save
+    for kill in [*kills, None]:
+
+        def save_and_die(state, path, kill=kill):
+            save(state, path)
+            if len(state.history) == kill:
+                raise KeyboardInterrupt
+
+        make_deterministic(3)
+        model = build_model(name, data[0].shape[1:], 4, options or {"dropout": 0.3})
+        monkeypatch.setattr(TrainingState, "save", save_and_die)
+        with contextlib.suppress(KeyboardInterrupt):
+            history = train_model(model, data, data, settings, 3, folder)
+            assert kill is None
+    return model.get_weights(), history
+
+
+RESUMED = {
+    "plain and augmented": ({"epochs": 2, "augmented_epochs": 3}, [1, 2, 3, 5]),
+    "last weights, a schedule, adamw": (
+        {
+            "epochs": 4,
+            "restore_best_weights": False,
+            "optimizer": "adamw",
+            "weight_decay": 0.01,
+            "schedule": {"decay": "cosine", "warmup_epochs": 1.0},
+        },
+        [2],
+    ),
+    "momentum and class weights": (
+        {"epochs": 3, "optimizer": "sgd", "momentum": 0.9, "class_weights": "balanced"},
+        [1, 2],
+    ),
+    "stopped early": (
+        {
+            "epochs": 9,
+            "learning_rate": 1e-12,
+            "early_stopping": {"patience": 2, "min_delta": 0.001},
+        },
+        [2, 3],
+    ),
+}
+
+
+def check_resuming(folder, monkeypatch, settings, kills, **more):
+    """Train whole and in pieces; both must come to the same."""
+    results = []
+    for name, when in (("whole", []), ("pieces", kills)):
+        (folder / name).mkdir()
+        results.append(train_in_pieces(folder / name, monkeypatch, settings, when, **more))
+    assert results[0][1] == results[1][1]
+    for whole, resumed in zip(results[0][0], results[1][0], strict=True):
+        np.testing.assert_array_equal(whole, resumed)
+
+
+@pytest.mark.parametrize(("changes", "kills"), RESUMED.values(), ids=RESUMED)
+def test_a_killed_training_ends_with_the_same_weights(tmp_path, monkeypatch, changes, kills):
+    check_resuming(tmp_path, monkeypatch, recipe(**changes), kills)
+
+
+def test_batch_normalisation_and_several_dropouts_go_on_as_they_were(tmp_path, monkeypatch):
+    options = {"dropout": [0.2, 0.3, 0.4], "dense_dropout": [0.3, 0.3]}
+    check_resuming(tmp_path, monkeypatch, recipe(epochs=3), [1, 2], name="cnn4", options=options)
+
+
+def test_standardised_features_stay_so_after_a_kill(tmp_path, monkeypatch):
+    features = (np.random.default_rng(0).normal(size=(30, 6)) * 50 + 300).astype(np.float16)
+    check_resuming(
+        tmp_path,
+        monkeypatch,
+        recipe(epochs=2, augmented_epochs=2, features={"augmented_copies": 1}),
+        [1, 3],
+        name="vgg16_block4",
+        options={"standardize": True, "hidden_units": 8, "dropout": 0.3},
+        data=(np.concatenate([features, features + 1]), np.arange(30) % 4),
+    )
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:1000] + bytes([content[1000] ^ 1]) + content[1001:],
+        lambda content: b"",
+    ],
+    ids=["truncated", "one bit flipped", "empty"],
+)
+def test_a_damaged_checkpoint_is_none(tmp_path, damage):
+    model = build_model("cnn1", (28, 28, 1), 4, {"dropout": 0.3})
+    TrainingState(model, build_optimizer(recipe(), 30)).save(tmp_path / CHECKPOINT)
+    content = (tmp_path / CHECKPOINT).read_bytes()
+    (tmp_path / CHECKPOINT).write_bytes(damage(content))
+    assert not TrainingState(model, build_optimizer(recipe(), 30)).load(tmp_path / CHECKPOINT)
+    (tmp_path / CHECKPOINT).write_bytes(content)
+    assert TrainingState(model, build_optimizer(recipe(), 30)).load(tmp_path / CHECKPOINT)
