@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from imgpipe.addresses import find_secret, hide_secrets, is_address
+
 
 def _rule(holds, rule: str) -> AfterValidator:
     """Make a validator that fails with `rule`, written to follow `key=value` in a message."""
@@ -27,11 +29,14 @@ Share = Annotated[float, _rule(lambda x: 0 <= x < 1, "must lie in [0, 1)")]
 Rate = Annotated[float, _rule(lambda x: 0 < x <= 1, "must lie in (0, 1]")]
 Positive = Annotated[float, _rule(lambda x: 0 < x < float("inf"), "must be greater than 0")]
 NonNegative = Annotated[float, _rule(lambda x: 0 <= x < float("inf"), "must be 0 or greater")]
-Count = Annotated[int, _rule(lambda n: n >= 1, "must be 1 or greater")]
-CountOrZero = Annotated[int, _rule(lambda n: n >= 0, "must be 0 or greater")]
+_AT_MOST_A_MILLION = _rule(lambda n: n <= 1_000_000, "must be 1,000,000 or less")
+Count = Annotated[int, _rule(lambda n: n >= 1, "must be 1 or greater"), _AT_MOST_A_MILLION]
+CountOrZero = Annotated[int, _rule(lambda n: n >= 0, "must be 0 or greater"), _AT_MOST_A_MILLION]
 Seed = Annotated[int, _rule(lambda n: 0 <= n < 2**32, "must lie in [0, 2**32)")]
 ImageSize = Annotated[
-    list[Count], _rule(lambda size: len(size) == 2, "must be [height, width] in pixels")
+    list[Count],
+    _rule(lambda size: len(size) == 2, "must be [height, width] in pixels"),
+    _rule(lambda size: max(size) <= 4096, "must be 4,096 or less pixels each way"),
 ]
 BackboneImageSize = Annotated[
     ImageSize, _rule(lambda size: min(size) >= 32, "must be 32 or more pixels each way for a VGG")
@@ -44,7 +49,7 @@ Sha256 = Annotated[
 
 
 def _is_place(text: str) -> bool:
-    return text.startswith(("~", "https://")) or Path(text).is_absolute()
+    return text.startswith("~") or is_address(text) or Path(text).is_absolute()
 
 
 # A relative path would mean another place in an experiment's temporary folder.
@@ -72,7 +77,7 @@ def _group_count(pattern: str) -> int:
     """Count a regular expression's groups; -1 if it is none."""
     try:
         return re.compile(pattern).groups
-    except re.error:
+    except (re.error, RecursionError, OverflowError):
         return -1
 
 
@@ -123,6 +128,29 @@ class _Block(BaseModel):
                 raise PydanticCustomError("unknown_key", "unknown", {"key": key, "known": known})
         return content
 
+    @model_validator(mode="before")
+    @classmethod
+    def _check_secrets(cls, content):
+        # Before any other rule, whose message would show the value as it is.
+        for path, text in _texts_in(content if isinstance(content, dict) else {}):
+            if rule := find_secret(text):
+                raise PydanticCustomError(
+                    "rule", "{rule}", {"rule": f"{path}={hide_secrets(text)} {rule}"}
+                )
+        return content
+
+
+def _texts_in(content, path: str = ""):
+    """Yield all texts within nested mappings and lists, each with its path."""
+    if isinstance(content, str):
+        yield path, content
+    elif isinstance(content, dict):
+        for key, value in content.items():
+            yield from _texts_in(value, f"{path}.{key}")
+    elif isinstance(content, list):
+        for index, value in enumerate(content):
+            yield from _texts_in(value, f"{path}[{index}]")
+
 
 class PublicSource(_Block):
     """One place to look for a dataset's files: exactly one of the keys."""
@@ -130,7 +158,7 @@ class PublicSource(_Block):
     folder: str | None = None
     url: Annotated[
         str | None,
-        _rule(lambda u: u is None or u.startswith("https://"), "must begin with https://"),
+        _rule(lambda u: u is None or is_address(u), "must begin with https:// and a host"),
     ] = None
     debian_package: str | None = None
 
@@ -147,7 +175,7 @@ class Split(_Block):
     method: Literal["holdout", "kfold"]
     val_fraction: Annotated[Share, _ABOVE_0]  # of the images that are not test
     test_fraction: Annotated[Share, _ABOVE_0] | None  # where holdout finds no test part
-    folds: Annotated[int, _rule(lambda n: n >= 2, "must be 2 or greater")] | None
+    folds: Annotated[Count, _rule(lambda n: n >= 2, "must be 2 or greater")] | None
     fold: CountOrZero | None  # which of the folds, from 0, is held out
     seed: Seed
 
@@ -206,7 +234,13 @@ class Backbone(_Block):
     """A frozen VGG network: which part of it turns images into features, and how."""
 
     network: Literal["vgg16", "vgg19"]
-    weights: str | None
+    weights: Annotated[
+        str | None,
+        _rule(
+            lambda w: w is None or "://" not in w,
+            "must be imagenet, null or a file of yours; download it, and give its path and sum",
+        ),
+    ]
     weights_sha256: Sha256 | None
     layer: str
     pooling: Literal["flatten", "max", "avg"]

@@ -1,10 +1,11 @@
 """Finding the weights file that a backbone block means."""
 
+import hashlib
 import os
 from pathlib import Path
 
 from imgpipe.downloads import download, one_line
-from imgpipe.files import sha256_of_file
+from imgpipe.files import holding, is_disk_full, sha256_of_file
 from imgpipe.schema import Backbone
 
 # The addresses of keras.applications, and the MD5 sums pinned there.
@@ -12,12 +13,12 @@ IMAGENET_FILES = {
     "vgg16": (
         "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
         "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        "md5:6d6bbae143d832006294945121d1f1fc",
+        "6d6bbae143d832006294945121d1f1fc",
     ),
     "vgg19": (
         "https://storage.googleapis.com/tensorflow/keras-applications/vgg19/"
         "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5",
-        "md5:253f8cb515780f3b799900260a226db6",
+        "253f8cb515780f3b799900260a226db6",
     ),
 }
 
@@ -56,11 +57,29 @@ def find_weights(settings: Backbone) -> Path | None:
 def _download_imagenet(network: str) -> Path:
     url, md5 = IMAGENET_FILES[network]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "imgpipe"
+    path = cache / url.rpartition("/")[2]
+
+    if path.is_file() and _md5_of_file(path) == md5:
+        return path  # though the cache may be one that cannot be written to
+
+    def check(path: Path) -> None:
+        if (found := _md5_of_file(path)) != md5:
+            raise ValueError(f"it has the MD5 sum {found} where {md5} is pinned")
+
     try:
-        return download(url, cache / url.rpartition("/")[2], md5)
+        # All projects of a user share the cache; of two that want a file, one waits.
+        with holding(path.with_name(f"{path.name}.lock")):
+            return download(url, path, check)
     except (OSError, ValueError) as error:
+        if is_disk_full(error):
+            raise
         raise OSError(
             f"the ImageNet weights of {network} cannot be downloaded from {url} "
             f"({one_line(error)}); give a copy of your own: set backbone.weights to its path in "
             "params.yaml and backbone.weights_sha256 to its SHA-256 sum"
         ) from None
+
+
+def _md5_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()

@@ -7,10 +7,11 @@ the link is a file of one line.
 
 from pathlib import Path
 
+from imgpipe.addresses import hide_secrets
 from imgpipe.files import replacing
 from imgpipe.params import load_params
 from imgpipe.schema import Dataset
-from imgpipe.stage import run_main
+from imgpipe.stage import run_stage
 
 SOURCE = Path("data/source")
 
@@ -20,7 +21,8 @@ def main():
     params = load_params()
     with replacing(SOURCE) as path:
         link_source(params.dataset, params.dataset_name, path)
-    print(f"source: {params.dataset_name} from {params.dataset.source or 'the published files'}")
+    named = hide_secrets(str(params.dataset.source or "the published files"))
+    print(f"source: {params.dataset_name} from {named}")
 
 
 def link_source(dataset: Dataset, name: str, path: Path) -> None:
@@ -60,4 +62,4 @@ def link_source(dataset: Dataset, name: str, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    run_main(main)
+    run_stage(main)

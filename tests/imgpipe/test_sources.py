@@ -1,11 +1,13 @@
 """imgpipe.sources: published files by their sums, anything else as the user gives it."""
 
 import hashlib
-import shutil
-from pathlib import Path
+import re
 
 import pytest
 
+from https_server import serving
+from imgpipe import downloads
+from imgpipe.files import remove
 from imgpipe.schema import Dataset, PublicSource
 from imgpipe.sources import fetch_dataset
 from tiny import write_idx_dataset, write_image_tree, write_zip
@@ -32,11 +34,20 @@ def make_dataset(**changes):
 
 
 def fetch(tmp_path, **changes):
+    names, words, _ = fetch_recorded(tmp_path, {}, **changes)
+    return names, words
+
+
+def fetch_recorded(tmp_path, recorded, **changes):
+    """Fetch a dataset, and make sure that nothing but downloads stays behind."""
     folder, scratch = tmp_path / "work/raw", tmp_path / "work/scratch"
+    remove(folder)
     folder.mkdir(parents=True)
-    scratch.mkdir()
-    words = fetch_dataset(make_dataset(**changes), folder, scratch)
-    return sorted(file.name for file in folder.iterdir()), words
+    try:
+        words, sums = fetch_dataset(make_dataset(**changes), folder, scratch, recorded)
+    finally:
+        assert {path.name for path in scratch.iterdir()} <= {"downloads"}
+    return sorted(file.name for file in folder.iterdir()), words, sums
 
 
 def sum_of(path):
@@ -50,23 +61,99 @@ def test_any_tree_of_images_is_taken_as_it_is(tmp_path):
     assert words == f"5 image files from your {tree}"
 
 
-def test_an_archive_at_an_address(tmp_path, monkeypatch):
-    archive = write_zip(tmp_path / "a.zip", IMAGES)
-    address = "https://example.org/photos/a.zip?download=1"
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """A web server with one archive of images."""
+    monkeypatch.setattr(downloads, "RETRY_SECONDS", 0)
+    with serving(monkeypatch) as site:
+        site.files["/a.zip"] = write_zip(tmp_path / "a.zip", IMAGES).read_bytes()
+        yield site
 
-    def download(url, path):
-        assert url == address
-        return Path(shutil.copy(archive, path))
 
-    monkeypatch.setattr("imgpipe.sources.download", download)
-    names, words = fetch(tmp_path, source=address)
-    assert names == ["images.zip"] and words == f"2 image files from your {address}"
+def sum_of_bytes(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_an_archive_at_an_address(tmp_path, site):
+    address = site.url + "a.zip?download=1"
+    before = {"https://other/": "0" * 64}
+    names, words, sums = fetch_recorded(tmp_path, before, source=address)
+    assert names == ["images.zip"]
+    assert words == f"2 image files from your {site.url}a.zip?download=***"
+    assert sums == {"https://other/": "0" * 64, address: sum_of_bytes(site.files["/a.zip"])}
+    assert list(sums) == sorted(sums)
+    assert len(before) == 1  # the caller's own mapping stays as it was
+
+
+def test_an_address_must_have_the_same_bytes_ever_after(tmp_path, site):
+    address, old = site.url + "a.zip", site.files["/a.zip"]
+    _, _, sums = fetch_recorded(tmp_path / "1", {}, source=address)
+    assert fetch_recorded(tmp_path / "2", sums, source=address)[2] == sums
+    new = site.files["/a.zip"] = write_zip(tmp_path / "a.zip", {"a/1.jpg": b"other"}).read_bytes()
+    told = (
+        f"{address}: now has the SHA-256 sum {sum_of_bytes(new)}, but sources.lock has "
+        f"{sum_of_bytes(old)} from the first time; if the new content is meant, remove this "
+        "address's line from sources.lock and run dvc repro -f fetch"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(told)}$"):
+        fetch_recorded(tmp_path / "3", sums, source=address)
+    _, _, sums = fetch_recorded(tmp_path / "3", {}, source=address)
+    assert sums == {address: sum_of_bytes(new)}
+
+
+def test_an_address_with_a_query_is_another_address(tmp_path, site):
+    site.files["/b.zip"] = write_zip(tmp_path / "b.zip", {"a/1.jpg": b"b"}).read_bytes()
+    site.answers["/get"] = lambda handler: handler.send_file(
+        site.files[f"/{handler.path[-1]}.zip"], site
+    )
+    _, _, sums = fetch_recorded(tmp_path, {}, source=site.url + "get?file=a")
+    _, _, sums = fetch_recorded(tmp_path, sums, source=site.url + "get?file=b")
+    assert len(set(sums.values())) == 2
+
+
+def test_several_addresses_of_one_file_name(tmp_path, site):
+    for part in ("train", "test"):
+        path = write_zip(tmp_path / "x.zip", {f"{part}/a/1.jpg": part.encode()})
+        site.files[f"/{part}/x.zip"] = path.read_bytes()
+    own = write_zip(tmp_path / "val.zip", {"val/a/1.jpg": b"val"})
+    places = [site.url + "train/x.zip", str(own), site.url + "test/x.zip"]
+    _, words, sums = fetch_recorded(tmp_path, {}, source=places[::2])
+    assert words.startswith("2 image files") and sorted(sums) == sorted(places[::2])
+    _, _, sums = fetch_recorded(tmp_path, {}, source=places[:2])
+    assert list(sums) == places[:1]  # a file's sum is DVC's business
+
+
+def test_an_address_s_download_is_continued_by_the_next_run(tmp_path, site, monkeypatch):
+    site.drops = [50]
+    monkeypatch.setattr(downloads, "TRIES", 1)
+    with pytest.raises(OSError, match="broke off"):
+        fetch(tmp_path, source=site.url + "a.zip")
+    fetch(tmp_path, source=site.url + "a.zip")
+    assert [request.range for request in site.requests] == [None, "bytes=50-"]
+
+
+def test_a_bad_file_at_an_address_is_fetched_anew_once_it_is_mended(tmp_path, site):
+    good, site.files["/a.zip"] = site.files["/a.zip"], b"no zip"
+    with pytest.raises(ValueError, match=rf"{site.url}a\.zip: is not a whole"):
+        fetch(tmp_path, source=site.url + "a.zip")
+    site.files["/a.zip"], site.headers = good, {"ETag": '"2"'}
+    fetch(tmp_path, source=site.url + "a.zip")
+
+
+def test_a_name_cannot_lead_out_of_the_scratch_folder(tmp_path, site):
+    site.answers["/a/..%2F..%2F..%2F..%2Fx.zip"] = lambda handler: handler.send_file(
+        site.files["/a.zip"], site
+    )
+    fetch(tmp_path, source=site.url + "a/..%2F..%2F..%2F..%2Fx.zip")
+    assert [path.parent.parent.name for path in tmp_path.rglob("x.zip")] == ["downloads"]
 
 
 def test_an_address_that_does_not_answer(tmp_path):
     address = "https://host.invalid/photos.zip"
-    with pytest.raises(OSError, match=rf"^{address}: cannot be downloaded \(.*; check the address"):
-        fetch(tmp_path, source=address)
+    told = rf"^{address}\?id=\*\*\*: cannot be downloaded \(.*; check the address"
+    with pytest.raises(OSError, match=told) as caught:
+        fetch(tmp_path, source=f"{address}?id=hidden")
+    assert "hidden" not in str(caught.value)
 
 
 def test_several_archives(tmp_path):
