@@ -8,7 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from imgpipe.environment import read_processor
 from imgpipe.schema import Backbone
+from imgpipe.weights_files import load_weights
 
 # Mean of ImageNet's training images in blue, green, red. Source: Simonyan & Zisserman 2015,
 # section 2.1, with the values of the published Caffe models.
@@ -26,9 +28,8 @@ def resolve_precision(precision: str) -> str:
             tf.config.list_physical_devices("GPU")[0]
         )
         return "bfloat16" if details.get("compute_capability", (0, 0)) >= (8, 0) else "float32"
-    cpuinfo = Path("/proc/cpuinfo")
-    flags = cpuinfo.read_text().split() if cpuinfo.is_file() else []
-    return "bfloat16" if {"avx512_bf16", "amx_bf16"} & set(flags) else "float32"
+    _, instructions = read_processor()
+    return "bfloat16" if {"avx512_bf16", "amx_bf16"} & instructions else "float32"
 
 
 def build_backbone(settings: Backbone, channels: int, weights: Path | None = None) -> keras.Model:
@@ -58,7 +59,7 @@ def build_backbone(settings: Backbone, channels: int, weights: Path | None = Non
             x = keras.layers.Concatenate(name="grey_to_rgb", dtype="float32")([x, x, x])
         network = _build_network(settings, _scale(x, settings.scaling))
         if weights is not None:
-            _load_weights(network, weights)
+            load_weights(network, weights, f"give a file for {network.name} without its top")
         pool = {
             "flatten": keras.layers.Flatten,
             "max": keras.layers.GlobalMaxPooling2D,
@@ -121,16 +122,6 @@ def _build_network(settings: Backbone, scaled_images) -> keras.Model:
         input_shape=(*settings.image_size, 3),
         input_tensor=scaled_images,
     )
-
-
-def _load_weights(network: keras.Model, path: Path) -> None:
-    try:
-        network.load_weights(path)
-    except (ValueError, OSError, KeyError) as error:
-        raise ValueError(
-            f"{path}: does not hold the weights of {network.name} without its top "
-            f"({str(error).splitlines()[0]}); give a file made for that network"
-        ) from None
 
 
 @contextmanager

@@ -4,15 +4,20 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from imgpipe.files import write_json
-from imgpipe.schema import Backbone
+from imgpipe.schema import Backbone, ImageSize
+from imgpipe.wording import shorten, word_error
 
 # The files of a trained model.
 ARCHITECTURE = "model.json"
 WEIGHTS = "model.weights.h5"
 CONTRACT = "contract.json"
 BACKBONE_WEIGHTS = "backbone.weights.h5"  # only where the contract has a backbone
+_LARGEST_JSON = 16 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -29,11 +34,13 @@ class Contract:
             where the model takes the uint8 images themselves.
     """
 
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+
     dataset: str
     model: str
-    class_names: list[str]
-    image_size: list[int]
-    channels: int
+    class_names: Annotated[list[str], Field(min_length=2)]
+    image_size: ImageSize
+    channels: Literal[1, 3]
     backbone: Backbone | None
 
 
@@ -60,9 +67,33 @@ def load_contract(path: Path) -> Contract:
 
     Raises:
         FileNotFoundError: there is none; nothing was trained.
+        ValueError: it is damaged, or not one that save_trained wrote.
+    """
+    content = read_json(path)
+    try:
+        return TypeAdapter(Contract).validate_python(content)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        where = ".".join(map(str, fault["loc"])) or "it"
+        raise ValueError(
+            f"{path}: {shorten(where)}: {shorten(fault['msg'], 200)}; run dvc repro"
+        ) from None
+
+
+def read_json(path: Path) -> Any:
+    """Read one of the JSON files of a trained model.
+
+    Raises:
+        FileNotFoundError: there is none; nothing was trained.
+        ValueError: it is too large, or not JSON.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: not found, nothing was trained yet; run dvc repro")
-    content = json.loads(path.read_text("utf-8"))
-    backbone = content.pop("backbone")
-    return Contract(**content, backbone=backbone and Backbone.model_validate(backbone))
+    if path.stat().st_size > _LARGEST_JSON:
+        raise ValueError(f"{path}: is larger than {_LARGEST_JSON:,} bytes; run dvc repro")
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path}: is not whole JSON ({word_error(error)}); run dvc repro"
+        ) from None

@@ -2,36 +2,33 @@
 
 import contextlib
 import functools
-import lzma
 import os
-import shutil
-import stat
-import tarfile
-import tempfile
 import unicodedata
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
+
+from imgpipe.archives import (
+    MOST_FILES,
+    Member,
+    is_tar,
+    is_zip,
+    list_tar,
+    list_zip,
+    named_damage,
+    too_many_files,
+)
+from imgpipe.wording import shorten
 
 # What systems leave behind in folders and archives.
 _LITTER = ("__MACOSX", "Thumbs.db", "desktop.ini")
 _ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-# What the standard library raises where compressed bytes or an archive's lists are damaged.
-_DAMAGE = (
-    EOFError,
-    NotImplementedError,
-    lzma.LZMAError,
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+_LONGEST_NAME = 1024  # characters
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """One file of a source.
 
@@ -52,19 +49,8 @@ class Entry:
         Raises:
             ValueError: its bytes, or those of the archive that holds it, are damaged.
         """
-        with _named_damage(f"{self.name}: cannot be read"), self.opener() as file:
+        with named_damage(f"{self.name}: cannot be read"), self.opener() as file:
             yield file
-
-
-@contextlib.contextmanager
-def _named_damage(what: str) -> Iterator[None]:
-    """Turn the standard library's word on damaged bytes into an error that begins with `what`."""
-    try:
-        yield
-    except (*_DAMAGE, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk's or the system's word, not a decompressor's
-        raise ValueError(f"{what} ({error}); fetch or make it again") from None
 
 
 @contextlib.contextmanager
@@ -83,24 +69,16 @@ def open_entries(paths: list[Path], scratch: Path) -> Iterator[list[Entry]]:
 
     Raises:
         FileNotFoundError: a path does not exist.
-        ValueError: an archive is damaged, encrypted, or holds links or names that lead out of it;
-            a folder holds links to folders; two files have one name.
+        ValueError: an archive is damaged, encrypted, made to fill a disk, or holds links or names
+            that lead out of it; a folder holds links to folders; two files have one name, or names
+            that differ only by case; there are more than MOST_FILES files.
     """
     with contextlib.ExitStack() as stack:
         entries = []
         for path in paths:
-            if path.is_dir():
-                entries += _list_folder(path)
-            elif not path.exists():
-                raise FileNotFoundError(f"{path}: no such file or folder")
-            elif zipfile.is_zipfile(path):
-                entries += _list_zip(path, stack)
-            elif _is_tar(path):
-                entries += _list_tar(path, scratch, stack)
-            elif path.name.lower().endswith(_ARCHIVE_SUFFIXES):
-                raise ValueError(f"{path}: is not a whole archive; fetch or make it again")
-            else:
-                entries.append(_file_entry(path, path.name, path))
+            entries += _list_path(path, scratch, stack)
+            if len(entries) > MOST_FILES:
+                raise too_many_files(path)
         entries = [entry for entry in entries if not _is_litter(entry.name)]
         entries.sort(key=lambda entry: entry.name)
         for one, other in pairwise(entries):
@@ -108,12 +86,41 @@ def open_entries(paths: list[Path], scratch: Path) -> Iterator[list[Entry]]:
                 raise ValueError(
                     f"{one.name}: stands twice in {_together(paths)}; rename or remove one"
                 )
+        _refuse_one_place([entry.name for entry in entries], _together(paths))
         yield entries
+
+
+def _list_path(path: Path, scratch: Path, stack: contextlib.ExitStack) -> list[Entry]:
+    if path.is_dir():
+        return _list_folder(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder")
+    if not path.is_file():
+        raise ValueError(f"{path}: is no regular file; name a file or folder")
+    # A tar may well end with a zip archive, which makes it one to zipfile.
+    if is_tar(path):
+        return _enter(list_tar(path, scratch, stack), path)
+    if is_zip(path):
+        return _enter(list_zip(path, stack), path)
+    if path.name.lower().endswith(_ARCHIVE_SUFFIXES):
+        raise ValueError(f"{path}: is not a whole archive; fetch or make it again")
+    return [_file_entry(path, path.name, path)]
+
+
+def _enter(members: list[Member], archive: Path) -> list[Entry]:
+    """Check all names of an archive, and keep its files."""
+    entries = []
+    for member in members:
+        if not member.is_folder:
+            entries.append(Entry(_clean(member.name, archive), member.size, member.opener))
+        elif member.name.strip("./"):  # "./" is the archive's own top
+            _clean(member.name.removesuffix("/"), archive)
+    return entries
 
 
 def _list_folder(folder: Path) -> list[Entry]:
     entries = []
-    for place, subfolders, files in os.walk(folder):
+    for place, subfolders, files in os.walk(folder, onerror=_fail):
         subfolders[:] = [name for name in subfolders if not _is_litter(name)]
         for name in subfolders:
             if Path(place, name).is_symlink():
@@ -121,80 +128,20 @@ def _list_folder(folder: Path) -> list[Entry]:
                     f"{Path(place, name)}: is a link to a folder, which is not followed; put the "
                     "folder itself there"
                 )
+            _clean(Path(place, name).relative_to(folder).as_posix(), folder)
         for name in files:
             path = Path(place, name)
             if not path.is_file():
                 raise ValueError(f"{path}: is no regular file; remove it")
             relative = path.relative_to(folder).as_posix()
             entries.append(_file_entry(path, relative, folder))
+        if len(entries) > MOST_FILES:
+            raise too_many_files(folder)
     return entries
 
 
-def _list_zip(path: Path, stack: contextlib.ExitStack) -> list[Entry]:
-    with _named_damage(f"{path}: is not a whole zip archive"):
-        archive = stack.enter_context(zipfile.ZipFile(path))
-    entries = []
-    for member in archive.infolist():
-        if member.is_dir():
-            continue
-        if stat.S_ISLNK(member.external_attr >> 16):
-            raise ValueError(f"{member.filename} in {path}: is a link; put the file itself there")
-        if member.flag_bits & 0x1:
-            raise ValueError(f"{member.filename} in {path}: is encrypted; give it decrypted")
-        opener = functools.partial(archive.open, member)
-        entries.append(Entry(_clean(_zip_name(member), path), member.file_size, opener))
-    return entries
-
-
-def _zip_name(member: zipfile.ZipInfo) -> str:
-    """Read a member's name as UTF-8 where it is, though the archive does not say so."""
-    if member.flag_bits & 0x800:
-        return member.filename
-    try:
-        return member.filename.encode("cp437").decode("utf-8")
-    except UnicodeError:
-        return member.filename
-
-
-def _is_tar(path: Path) -> bool:
-    try:
-        return tarfile.is_tarfile(path)
-    except (*_DAMAGE, OSError):  # a damaged compressed file fails in ways of its own
-        return False
-
-
-def _list_tar(path: Path, scratch: Path, stack: contextlib.ExitStack) -> list[Entry]:
-    with _named_damage(f"{path}: is not a whole tar archive"):
-        archive = stack.enter_context(tarfile.TarFile(_uncompressed(path, scratch)))
-        members = archive.getmembers()
-        # A list that is cut between two members reads like a shorter one, but for its last block.
-        archive.fileobj.seek(archive.offset)
-        if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise tarfile.ReadError("its end is missing")
-    entries = []
-    for member in members:
-        if member.isdir():
-            continue
-        if not member.isfile():
-            raise ValueError(
-                f"{member.name} in {path}: is a link or device; put the file itself there"
-            )
-        opener = functools.partial(archive.extractfile, member)
-        entries.append(Entry(_clean(member.name, path), member.size, opener))
-    return entries
-
-
-def _uncompressed(path: Path, scratch: Path) -> Path:
-    """Give the tar itself: only uncompressed can its members be read in any order."""
-    with contextlib.suppress(tarfile.ReadError), tarfile.open(path, "r:"):
-        return path
-    with (
-        tarfile.open(path, "r:*") as archive,
-        tempfile.NamedTemporaryFile(dir=scratch, suffix=".tar", delete=False) as copy,
-    ):
-        archive.fileobj.seek(0)
-        shutil.copyfileobj(archive.fileobj, copy, 1 << 20)
-    return Path(copy.name)
+def _fail(error: OSError) -> NoReturn:
+    raise error  # a folder that cannot be read must not count as an empty one
 
 
 def _file_entry(path: Path, name: str, holder: Path) -> Entry:
@@ -204,15 +151,45 @@ def _file_entry(path: Path, name: str, holder: Path) -> Entry:
 
 def _clean(name: str, holder: Path) -> str:
     """Bring a name into one form; refuse one that leads out of its holder."""
+    if len(name) > _LONGEST_NAME:
+        raise ValueError(
+            f"{shorten(name)} in {holder}: is longer than {_LONGEST_NAME:,} characters; rename it"
+        )
     cleaned = unicodedata.normalize("NFC", name.replace("\\", "/"))
     steps = cleaned.removeprefix("./").split("/")
     if {"", ".", ".."} & set(steps) or ":" in steps[0] or not cleaned.isprintable():
-        raise ValueError(f"{name!r} in {holder}: is no name of a file within it; rename it")
+        raise ValueError(
+            f"{shorten(name)!r} in {holder}: is no name of a file within it; rename it"
+        )
     try:
         cleaned.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"{name!r} in {holder}: is no name in UTF-8; rename it") from None
+        raise ValueError(f"{shorten(name)!r} in {holder}: is no name in UTF-8; rename it") from None
     return "/".join(steps)
+
+
+def _refuse_one_place(names: list[str], where: str) -> None:
+    """Refuse what many disks cannot keep apart: paths that are one but for upper and lower case.
+
+    An archive that holds both gives other images after it was unpacked on such a disk.
+    """
+    folders = set()
+    for name in names:
+        folder = name.rpartition("/")[0]
+        while folder and folder not in folders:
+            folders.add(folder)
+            folder = folder.rpartition("/")[0]
+    spellings = {}
+    for path in [*names, *sorted(folders)]:
+        other = spellings.setdefault(unicodedata.normalize("NFC", path.lower()), path)
+        if other != path:
+            raise ValueError(
+                f"{shorten(other)} and {shorten(path)}: differ only in upper and lower case, in "
+                f"{where}; rename one"
+            )
+    for name in names:
+        if name in folders:
+            raise ValueError(f"{name}: is a file and a folder, in {where}; rename one")
 
 
 def _is_litter(name: str) -> bool:

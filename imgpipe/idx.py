@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 _UNSIGNED_BYTE = 0x08
+_MOST_DIMENSIONS = 4  # images, height, width, channels
 
 
 def open_idx(path: Path) -> np.ndarray:
@@ -26,6 +27,11 @@ def open_idx(path: Path) -> np.ndarray:
         magic = file.read(4)
         if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] != _UNSIGNED_BYTE or not magic[3]:
             raise ValueError(f"{path}: is not an IDX file of unsigned bytes; fetch it again")
+        if magic[3] > _MOST_DIMENSIONS:
+            raise ValueError(
+                f"{path}: has {magic[3]} dimensions by its IDX header, more than the "
+                f"{_MOST_DIMENSIONS} that images may have; fetch it again"
+            )
         header = file.read(4 * magic[3])
     if len(header) < 4 * magic[3]:
         raise ValueError(f"{path}: ends within its IDX header; fetch it again")

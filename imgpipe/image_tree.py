@@ -4,6 +4,7 @@ The stored form is an uncompressed zip archive of `<part>/<class>/<file>`, its n
 times fixed: equal images give equal bytes, wherever they came from.
 """
 
+import shutil
 import stat
 import zipfile
 from pathlib import Path
@@ -25,6 +26,7 @@ SUFFIXES = frozenset(
         ".webp",
     ]  # what Pillow reads
 )
+LARGEST_FILE = 256 << 20  # bytes; a file is read in one piece when it is decoded
 WHOLE = "whole"  # the part of a tree that is not cut into parts
 _PART_FOLDERS = {
     "train": "train",
@@ -108,11 +110,21 @@ def write_image_archive(entries: dict[str, Entry], path: Path) -> None:
     Args:
         entries: name in the archive to the file that goes there.
         path: of the archive.
+
+    Raises:
+        ValueError: a file is larger than any image, or damaged.
     """
+    for entry in entries.values():
+        if entry.size > LARGEST_FILE:
+            raise ValueError(
+                f"{entry.name}: has {entry.size:,} bytes, more than the {LARGEST_FILE:,} that an "
+                "image file may have; make it smaller, or remove it"
+            )
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(entries):
             member = zipfile.ZipInfo(name, _EARLIEST)
             member.create_system = 3  # Unix, whatever this is
             member.external_attr = (stat.S_IFREG | 0o644) << 16
-            with entries[name].open() as file:
-                archive.writestr(member, file.read())
+            member.file_size = entries[name].size
+            with entries[name].open() as file, archive.open(member, "w") as target:
+                shutil.copyfileobj(file, target, 1 << 20)

@@ -1,18 +1,39 @@
 """From image files and stored images to uint8 arrays of one size and channel count."""
 
-import struct
-from collections.abc import Iterable
+import contextlib
+import os
+import re
+import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
+
+from imgpipe.wording import word_error
 
 # What is decoded, whatever a file calls itself. Pillow knows more, some of it through other
 # programs (EPS).
 _FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
-# What Pillow's decoders raise on files that are not what they claim to be.
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error)
+MOST_PIXELS = 128_000_000  # of an image file; the largest phones make 108 or 200 million
+_STRIP_PIXELS = 4_000_000  # converted at once
+# A JPEG may go over its pixels in any number of scans; ten are usual.
+_MOST_SCANNED = 20 * MOST_PIXELS
+_LARGEST_JPEG = 256 << 20  # bytes that are looked at
+_JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
+_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_Turn = Image.Transpose
+# EXIF orientation to what turns the picture upright. Source: Exif 2.32, tag 0x0112.
+_TURNS = {
+    2: _Turn.FLIP_LEFT_RIGHT,
+    3: _Turn.ROTATE_180,
+    4: _Turn.FLIP_TOP_BOTTOM,
+    5: _Turn.TRANSPOSE,
+    6: _Turn.ROTATE_270,
+    7: _Turn.TRANSVERSE,
+    8: _Turn.ROTATE_90,
+}
 
 
 def decode_image(
@@ -32,19 +53,63 @@ def decode_image(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it cannot be decoded.
+        ValueError: it cannot be decoded, or has more than MOST_PIXELS.
     """
     try:
-        with Image.open(file, formats=_FORMATS) as image:
+        # Warned of is what the file's maker did, and images large by Pillow's measure.
+        with warnings.catch_warnings(action="ignore"), Image.open(file, formats=_FORMATS) as image:
+            width, height = image.size
+            if width * height > MOST_PIXELS:
+                raise Image.DecompressionBombError
+            if image.format in ("JPEG", "MPO"):
+                _check_scans(image.fp, width * height)
             if at_least:
                 side = 2 * max(at_least)  # twice, so that resizing has something to average
                 image.draft(image.mode, (side, side))
-            picture = _to_rgb(ImageOps.exif_transpose(image))
+            with _silent() if image.format == "TIFF" else contextlib.nullcontext():
+                image.load()
+            return _to_rgb(_upright(image))
     except FileNotFoundError:
         raise FileNotFoundError(f"{name}: no such file") from None
-    except (*_DECODE_ERRORS, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError:
+        raise ValueError(
+            f"{name}: cannot be decoded as an image (it has more than {MOST_PIXELS:,} pixels)"
+        ) from None
+    except Exception as error:  # broken files make Pillow's decoders raise whatever there is
         raise ValueError(f"{name}: cannot be decoded as an image ({_reason(error)})") from None
-    return _to_array(picture)
+
+
+def _check_scans(file: BinaryIO, pixels: int) -> None:
+    """Refuse a JPEG of so many scans that decoding it would take minutes."""
+    place = file.tell()
+    file.seek(0)
+    content = file.read(_LARGEST_JPEG)
+    file.seek(place)
+    # These two bytes also stand in thumbnails and the like, so that many are worth a second look.
+    if content.count(bytes([0xFF, _START_OF_SCAN])) * pixels <= _MOST_SCANNED:
+        return
+    scans, position = 0, 0
+    while marker := _JPEG_MARKER.search(content, position):
+        kind, position = marker[1][0], marker.end()
+        if kind == _END_OF_IMAGE:
+            break
+        scans += kind == _START_OF_SCAN
+        position += int.from_bytes(content[position : position + 2])
+    if scans * pixels > _MOST_SCANNED:
+        raise ValueError(f"it has {scans:,} scans")
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Hold back what libtiff, which is native code, prints about broken files."""
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
 
 
 def fit_images(images: Iterable[np.ndarray], *, image_size: list[int], channels: int) -> np.ndarray:
@@ -80,25 +145,58 @@ def _to_array(picture: Image.Image) -> np.ndarray:
     return array[..., np.newaxis] if array.ndim == 2 else array
 
 
-def _to_rgb(picture: Image.Image) -> Image.Image:
-    """Turn a Pillow image of any mode into "RGB", over white."""
-    if picture.mode.startswith("I"):  # 16 bits a pixel: keep the upper eight
-        values = np.asarray(picture, np.int64).clip(0, 65535)
-        picture = Image.fromarray((values // 257).astype(np.uint8))
-    elif picture.mode == "F":  # no range is agreed on: the picture's own counts
-        values = np.asarray(picture, np.float64)
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # as of decoding; what cannot be read says nothing, and browsers ignore it
+        turn = None
+    return image if turn is None else image.transpose(turn)
+
+
+def _to_rgb(picture: Image.Image) -> np.ndarray:
+    """Turn a Pillow image of any mode into uint8 (height, width, 3), RGB over white."""
+    lowest, highest = _range(picture) if picture.mode == "F" else (None, None)
+    image = np.empty((picture.height, picture.width, 3), np.uint8)
+    for rows, strip in _strips(picture):
+        if strip.mode.startswith("I"):  # 16 bits a pixel: keep the upper eight
+            values = np.asarray(strip).clip(0, 65535) // 257
+            strip = Image.fromarray(values.astype(np.uint8))
+        elif strip.mode == "F":  # no range is agreed on: the picture's own counts
+            values = np.asarray(strip, np.float64) - lowest
+            values *= 255 / ((highest - lowest) or 1.0)
+            strip = Image.fromarray(values.astype(np.uint8))
+        if strip.has_transparency_data:
+            strip = strip.convert("RGBA")
+            strip = Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip)
+        image[rows] = strip.convert("RGB")
+    return image
+
+
+def _strips(picture: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
+    """Cut a picture into strips: each conversion of a large one as a whole would add its size."""
+    height = max(1, _STRIP_PIXELS // picture.width)
+    for top in range(0, picture.height, height):
+        bottom = min(top + height, picture.height)
+        whole = bottom - top == picture.height
+        yield (
+            slice(top, bottom),
+            picture if whole else picture.crop((0, top, picture.width, bottom)),
+        )
+
+
+def _range(picture: Image.Image) -> tuple[float, float]:
+    """Return the least and the greatest value of a picture of floats."""
+    ranges = []
+    for _, strip in _strips(picture):
+        values = np.asarray(strip, np.float64)
         if not np.isfinite(values).all():
             raise ValueError("it holds infinite values or such that are no numbers")
-        span = np.ptp(values) or 1.0
-        picture = Image.fromarray(((values - values.min()) * (255 / span)).astype(np.uint8))
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        paper = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(paper, picture)
-    return picture.convert("RGB")
+        ranges.append((values.min(), values.max()))
+    lowest, highest = zip(*ranges, strict=True)
+    return min(lowest), max(highest)
 
 
 def _reason(error: Exception) -> str:
     """Word Pillow's reason without the address of the object that it names."""
-    text = " ".join(str(error).split())
+    text = word_error(error)
     return "not an image file" if text.startswith("cannot identify image file") else text

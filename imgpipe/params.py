@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
+from imgpipe.addresses import hide_secrets
 from imgpipe.files import sha256_of_file
 from imgpipe.schema import Backbone, Dataset, Recipe, Seed
+from imgpipe.wording import shorten
+from imgpipe.yaml_file import read_yaml
 
 PARAMS_FILE = "params.yaml"
+_LONGEST_NAME = 80  # characters
 OPTIMIZER_SETTINGS = {"momentum": ("sgd", "rmsprop"), "weight_decay": ("adamw",)}
 
 
@@ -49,15 +51,16 @@ def load_params(path: str | Path = PARAMS_FILE) -> Params:
     """
     path = Path(path)
     try:
-        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        content = read_yaml(path)
     except FileNotFoundError:
         raise FileNotFoundError(
             f"{path}: not found; run from the project's folder, which holds it"
         ) from None
-    except (YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path.name}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
-        raise ValueError(f"{path.name}: must be a mapping with dataset, model, seed, …")
+        raise ValueError(
+            f"{path.name}: must be a mapping with dataset, model, seed, datasets, models; write "
+            "them as key: value"
+        )
     checker = _Checker(path.name)
     checker.check_keys(content, {"dataset", "model", "seed", "datasets", "models"}, "")
     seed = checker.check(Seed, content["seed"], "seed")
@@ -79,6 +82,17 @@ def _check_source(checker: "_Checker", dataset: Dataset, name: str) -> None:
             "a folder, zip or tar as <class>/<image> or as {train,val,test}/<class>/<image> and "
             f"name it: dvc exp run -S dataset={name} -S datasets.{name}.source=/path/to/it",
         )
+    places = dataset.source if isinstance(dataset.source, list) else [dataset.source or ""]
+    for place in places:
+        _check_home(checker, place, f"datasets.{name}.source")
+
+
+def _check_home(checker: "_Checker", place: str, key: str) -> None:
+    """Refuse a path that begins with the home folder of nobody on this machine."""
+    try:
+        Path(place).expanduser()
+    except RuntimeError:
+        raise checker.error(key, place, "must begin with ~ or the ~name of a user here") from None
 
 
 def _check_model(checker: "_Checker", block: Any, name: str) -> tuple[Recipe, dict[str, Any]]:
@@ -148,10 +162,11 @@ def _check_weights(checker: "_Checker", backbone: Backbone | None, key: str) -> 
     """Refuse a weights file without its sum, and a sum without a file."""
     if backbone is None:
         return
+    _check_home(checker, backbone.weights or "", f"{key}.weights")
     is_file = backbone.weights not in (None, "imagenet")
     if is_file and backbone.weights_sha256 is None:
         raise ValueError(
-            f"{checker.file}: {key}.weights={backbone.weights} is a file, so "
+            f"{checker.file}: {key}.weights={shorten(backbone.weights)} is a file, so "
             f"{key}.weights_sha256 must hold its SHA-256 sum ({_sum_hint(backbone.weights)}): "
             "features computed with one file are then never taken for another's"
         )
@@ -165,9 +180,10 @@ def _check_weights(checker: "_Checker", backbone: Backbone | None, key: str) -> 
 
 def _sum_hint(weights: str) -> str:
     path = Path(weights).expanduser()
-    if not path.is_file():
-        return "and there is no such file"
-    return f"now {sha256_of_file(path)}"
+    try:
+        return f"now {sha256_of_file(path)}" if path.is_file() else "and there is no such file"
+    except OSError as error:
+        return f"and it cannot be read: {error.strerror}"
 
 
 def describe_architecture(model: str) -> tuple[bool, dict[str, Any]]:
@@ -217,7 +233,7 @@ class _Checker:
 
     def error(self, key: str, value: Any, rule: str) -> ValueError:
         shown = "null" if value is None else f"{value:g}" if isinstance(value, float) else value
-        return ValueError(f"{self.file}: {key}={shown} {rule}")
+        return ValueError(f"{self.file}: {shorten(key)}={shorten(hide_secrets(str(shown)))} {rule}")
 
     def check_keys(self, mapping: dict, known: set[str], prefix: str) -> None:
         for key in mapping:
@@ -235,12 +251,15 @@ class _Checker:
         if not isinstance(name, str):
             raise self.error(kind, name, f"must be the name of one {kind}")
         if name not in catalogue:
-            close = difflib.get_close_matches(name, map(str, catalogue), n=1)
-            meant = f"; did you mean {close[0]}?" if close else ""
+            close = _find_close(name, catalogue)
+            meant = f"; did you mean {close}?" if close else ""
             raise ValueError(
-                f"{self.file}: {kind}={name} is not in {kind}s; "
-                f"known: {', '.join(map(str, catalogue))}{meant}"
+                f"{self.file}: {kind}={shorten(hide_secrets(name))} is not in {kind}s; "
+                f"known: {shorten(', '.join(map(str, catalogue)), 300)}{meant}"
             )
+        if not name.isidentifier() or len(name) > _LONGEST_NAME:
+            rule = "must be a plain name of letters, digits and _, as files are called after it"
+            raise self.error(kind, name, rule)
         return name
 
     def check(self, kind: Any, value: Any, key: str) -> Any:
@@ -264,19 +283,27 @@ class _Checker:
             rule = f"must be one of {fault['ctx']['expected_tags']}"
             return self.error(f"{path}.{tag}", fault["input"][tag], rule)
         if fault["msg"].startswith("."):  # a rule about one key of a block, worded there
-            return ValueError(f"{self.file}: {path}{fault['msg']}")
+            return ValueError(f"{self.file}: {path}{shorten(fault['msg'], 400)}")
         if fault["type"] in ("model_type", "model_attributes_type"):
             return self.error(path, fault["input"], "must be a mapping")
         rule = fault["msg"].replace("Input should be", "must be")
         return self.error(path, fault["input"], rule)
 
     def _unknown_key(self, key: str, known: Iterable[str]) -> ValueError:
-        close = difflib.get_close_matches(key.rpartition(".")[2], known, n=1)
-        remedy = f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(known))}"
-        return ValueError(f"{self.file}: unknown key {key}; {remedy}")
+        close = _find_close(key.rpartition(".")[2], known)
+        remedy = f"did you mean {close}?" if close else f"known: {', '.join(sorted(known))}"
+        return ValueError(f"{self.file}: unknown key {shorten(key)}; {remedy}")
 
     def _missing_key(self, key: str) -> ValueError:
-        return ValueError(f"{self.file}: missing key {key}; add it")
+        return ValueError(f"{self.file}: missing key {shorten(key)}; add it")
+
+
+def _find_close(name: str, known: Iterable[Any]) -> str | None:
+    """Find the known name that a misspelt one may mean."""
+    # Comparing takes the square of the length.
+    known = [str(other) for other in known if len(str(other)) <= _LONGEST_NAME]
+    close = difflib.get_close_matches(name[:_LONGEST_NAME], known, n=1)
+    return close[0] if close else None
 
 
 def _steps_in(value: Any, fault: dict) -> list:

@@ -1,12 +1,18 @@
 """Images as CSV: a header `label,pixel1,pixel2,…`, then a line of whole numbers an image."""
 
+import io
 import warnings
+from collections.abc import Iterator
 from math import isqrt
 from typing import BinaryIO
 
 import numpy as np
 
-_LINES = 2000  # parsed at once
+from imgpipe.wording import word_error
+
+_LONGEST_LINE = 1 << 20  # bytes
+_NUMBERS = b'0123456789+-.eE", \t\r\n'  # what lines may consist of
+_BLOCK = 8 << 20  # bytes parsed at once, give or take a line
 
 
 def parse_pixel_csv(file: BinaryIO, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -30,10 +36,12 @@ def parse_pixel_csv(file: BinaryIO, name: str) -> tuple[np.ndarray, np.ndarray]:
         with warnings.catch_warnings():
             # Of a line that is too long pandas drops the rest, with a warning.
             warnings.simplefilter("error", pd.errors.ParserWarning)
-            for lines in pd.read_csv(
-                file, chunksize=_LINES, index_col=False, dtype=np.int64, encoding="utf-8-sig"
-            ):
+            for header, body in _blocks(file):
+                block = io.BytesIO(header + body)
+                lines = pd.read_csv(block, index_col=False, dtype=np.int64, encoding="utf-8-sig")
                 side = _side_of(list(lines.columns))
+                if other := body.translate(None, _NUMBERS):  # pandas takes True for 1
+                    raise ValueError(f"{other[:1]!r} is no part of a number")
                 values = lines.to_numpy()
                 wrong = values[(values < 0) | (values > 255)]
                 if wrong.size:
@@ -41,21 +49,39 @@ def parse_pixel_csv(file: BinaryIO, name: str) -> tuple[np.ndarray, np.ndarray]:
                 labels.append(values[:, 0].astype(np.uint8))
                 images.append(values[:, 1:].astype(np.uint8).reshape(-1, side, side))
     except (ValueError, OverflowError, pd.errors.ParserWarning) as error:
-        reason = " ".join(str(error).split())
         raise ValueError(
             f"{name}: is not a CSV file of images, label,pixel1,… with whole numbers from 0 to 255 "
-            f"({reason})"
+            f"({word_error(error)}); mend or remove it"
         ) from None
     if not sum(map(len, labels)):
-        raise ValueError(f"{name}: holds no images")
+        raise ValueError(f"{name}: holds no images; fetch it again")
     return np.concatenate(images), np.concatenate(labels)
+
+
+def _blocks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
+    """Cut a CSV file into blocks of lines, each given with the header.
+
+    A parser that is given the whole file would first read a line of any length.
+    """
+    header = file.readline(_LONGEST_LINE)
+    lines, size, line = [], 0, header
+    while len(line) < _LONGEST_LINE and (line := file.readline(_LONGEST_LINE)):
+        lines.append(line)
+        size += len(line)
+        if size >= _BLOCK:
+            yield header, b"".join(lines)
+            lines, size = [], 0
+    if len(line) >= _LONGEST_LINE:
+        raise ValueError(f"a line is longer than {_LONGEST_LINE:,} bytes")
+    if size or not header.strip():
+        yield header, b"".join(lines)
 
 
 def _side_of(columns: list[str]) -> int:
     """Check the header; return the side of the square images."""
     pixels = len(columns) - 1
     if columns != ["label", *(f"pixel{n}" for n in range(1, pixels + 1))] or pixels < 1:
-        raise ValueError(f"its header begins with {','.join(columns[:3])}")
+        raise ValueError(f"its header begins with {','.join(columns[:3])[:80]}")
     side = isqrt(pixels)
     if side * side != pixels:
         raise ValueError(f"{pixels} pixels make no square image")

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
+from imgpipe.archives import unpack
 from imgpipe.cifar import parse_cifar
 from imgpipe.entries import Entry
 from imgpipe.idx import write_idx
 from imgpipe.image_tree import is_image_name, lay_out, write_image_archive
 from imgpipe.pixel_csv import parse_pixel_csv
+from imgpipe.wording import shorten
 
 IMAGE_ARCHIVE = "images.zip"
 # MNIST's names; the digit is the number of the array's dimensions.
@@ -23,6 +25,7 @@ IDX_IMAGES = {"train": "train-images-idx{}-ubyte", "test": "t10k-images-idx{}-ub
 IDX_LABELS = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
 
 _IDX_NAME = re.compile(r"(train|t10k)-(images|labels)-idx\d-ubyte(\.gz)?")
+_LARGEST_BATCH = 256 << 20  # bytes; each is held in memory
 _CIFAR_NAME = re.compile(r"(data_batch_\d+|test_batch)\.bin")
 
 
@@ -49,7 +52,7 @@ def store_raw(entries: list[Entry], folder: Path, part_folders: dict[str, str] |
         return _store_cifar(found, folder)
     if found := _matching(entries, re.compile(r".*\.csv", re.IGNORECASE)):
         return _store_pixel_csvs(found, folder)
-    shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    shown = ", ".join(map(shorten, names[:3])) + (", …" if len(names) > 3 else "")
     raise ValueError(
         f"holds no images, IDX, CSV or CIFAR-10 files (but {shown or 'nothing at all'}); images "
         "are expected as <class>/<image> or {train,val,test}/<class>/<image>"
@@ -58,8 +61,17 @@ def store_raw(entries: list[Entry], folder: Path, part_folders: dict[str, str] |
 
 def _matching(entries: list[Entry], pattern: re.Pattern) -> dict[str, Entry]:
     """Pick entries by file name."""
-    by_name = {entry.name.rpartition("/")[2]: entry for entry in entries}
-    return {name: entry for name, entry in by_name.items() if pattern.fullmatch(name)}
+    found = {}
+    for entry in entries:
+        name = entry.name.rpartition("/")[2]
+        if pattern.fullmatch(name):
+            if name in found:
+                raise ValueError(
+                    f"{shorten(found[name].name)} and {shorten(entry.name)}: one is needed; "
+                    "remove the other"
+                )
+            found[name] = entry
+    return found
 
 
 def _store_image_tree(
@@ -76,7 +88,7 @@ def _store_image_tree(
     ignored = [entry.name for entry in entries if entry.name not in laid_out]
     words = f"{len(stored):,} image files"
     if ignored:
-        words += f" ({len(ignored)} other files ignored: {', '.join(ignored[:3])}"
+        words += f" ({len(ignored)} other files ignored: {', '.join(map(shorten, ignored[:3]))}"
         words += ", …)" if len(ignored) > 3 else ")"
     return words
 
@@ -84,8 +96,10 @@ def _store_image_tree(
 def _store_idx_files(found: dict[str, Entry], folder: Path) -> str:
     for name, entry in found.items():
         with entry.open() as file, (folder / name.removesuffix(".gz")).open("wb") as target:
-            reader = gzip.GzipFile(fileobj=file) if name.endswith(".gz") else file
-            shutil.copyfileobj(reader, target, 1 << 20)
+            if name.endswith(".gz"):
+                unpack(gzip.GzipFile(fileobj=file), target, entry.size, entry.name)
+            else:
+                shutil.copyfileobj(file, target, 1 << 20)
     return f"{len(found)} IDX files"
 
 
@@ -99,8 +113,13 @@ def _store_cifar(found: dict[str, Entry], folder: Path) -> str:
 
 
 def _read(entry: Entry) -> tuple[bytes, str]:
+    if entry.size > _LARGEST_BATCH:
+        raise ValueError(
+            f"{entry.name}: has {entry.size:,} bytes, more than the {_LARGEST_BATCH:,} that a "
+            "CIFAR-10 batch may have; cut it into several"
+        )
     with entry.open() as file:
-        return file.read(), entry.name
+        return file.read(_LARGEST_BATCH), entry.name
 
 
 def _store_pixel_csvs(found: dict[str, Entry], folder: Path) -> str:

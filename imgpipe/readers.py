@@ -125,11 +125,19 @@ def _open_idx_dataset(folder: Path, class_names: list[str] | None) -> RawImages:
         )
     table = pd.concat(tables, ignore_index=True)
     class_count = int(table["label"].max()) + 1
-    class_names = class_names or [str(label) for label in range(class_count)]
+    if class_names is None:
+        missing = set(range(class_count)) - set(table["label"])
+        if missing:
+            raise ValueError(
+                f"{folder}: there are labels up to {class_count - 1} but none is {min(missing)}; "
+                "mend the labels, or name all classes in class_names in params.yaml"
+            )
+        class_names = [str(label) for label in range(class_count)]
     if class_count > len(class_names):
         raise ValueError(
             f"{folder}: label {class_count - 1} found where class_names in params.yaml has "
-            f"{len(class_names)} names (0 to {len(class_names) - 1})"
+            f"{len(class_names)} names (0 to {len(class_names) - 1}); mend the labels, or name all "
+            "classes"
         )
     if len(tables) == 1:
         table["part"] = WHOLE

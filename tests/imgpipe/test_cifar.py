@@ -23,3 +23,8 @@ def test_planes_become_pixels():
 def test_another_length_is_refused(length):
     with pytest.raises(ValueError, match=rf"test_batch\.bin: has {length} bytes"):
         parse_cifar(bytes(length), "test_batch.bin")
+
+
+def test_a_label_that_cifar_does_not_have_is_refused():
+    with pytest.raises(ValueError, match=r"test_batch\.bin: image 1 has the label 10, more than"):
+        parse_cifar(bytes(3073) + b"\x0a" + bytes(3072), "test_batch.bin")

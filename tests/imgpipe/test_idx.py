@@ -24,6 +24,8 @@ def test_reads_what_was_written(tmp_path, shape):
         (b"\0\0\x08\0", "is not an IDX file"),
         (b"\0\0\x0d\x01\0\0\0\x01\0\0\0\0", "is not an IDX file of unsigned bytes"),
         (b"PK\x03\x04....", "is not an IDX file"),
+        (b"\0\0\x08\x05" + 5 * b"\0\0\0\1" + b"x", "has 5 dimensions by its IDX header, more"),
+        (b"\0\0\x08\xff" + 255 * b"\0\0\0\1" + b"x", "has 255 dimensions by its IDX header"),
         (b"\0\0\x08\x03\0\0", "ends within its IDX header"),
         (b"\0\0\x08\x01\0\0\0\x05abcd", "has 12 bytes where its IDX header"),
         (b"\0\0\x08\x01\0\0\0\x05abcdef", "has 14 bytes where its IDX header"),

@@ -1,11 +1,15 @@
 """imgpipe.images: any file, one kind of array."""
 
 import io
+import struct
+import warnings
+import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
+from imgpipe import images
 from imgpipe.images import decode_image, fit_images
 
 # Every pixel of the picture's halves: left red, right blue, as each mode can say it.
@@ -188,3 +192,139 @@ def test_a_truncated_file(format):
 def test_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"a\.jpg: no such file"):
         decode(tmp_path / "a.jpg")
+
+
+def png_header(width, height):
+    """Make a PNG that claims a size and holds no pixels."""
+    chunk = b"IHDR" + struct.pack(">LLBBBBB", width, height, 8, 2, 0, 0, 0)
+    start = b"\x89PNG\r\n\x1a\n" + struct.pack(">L", 13) + chunk
+    return start + struct.pack(">L", zlib.crc32(chunk)) + struct.pack(">L", 0) + b"IDAT"
+
+
+@pytest.mark.parametrize("size", [(12_801, 10_000), (20_000, 20_000), (2**31 - 1, 2**31 - 1)])
+def test_more_pixels_than_any_camera_makes_are_refused_unseen(size):
+    with pytest.raises(ValueError, match=r"^a\.jpg: cannot .* \(it has more than 128,000,000 pix"):
+        decode(io.BytesIO(png_header(*size)))
+
+
+def test_what_pillow_thinks_large_is_decoded_without_a_warning(monkeypatch):
+    file = save(halves())
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with warnings.catch_warnings(action="error"):
+        assert decode(file).shape == (8, 16, 3)
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+@pytest.mark.parametrize("size", [(0, 5), (5, 0)])
+def test_no_pixels(size):
+    with pytest.raises(ValueError, match=r"a\.jpg: cannot be decoded"):
+        decode(io.BytesIO(png_header(*size)))
+    gif = bytearray(save(halves(), "GIF").getvalue())
+    place = gif.index(b"\x2c") + 5  # the frame's width and height
+    gif[place : place + 4] = struct.pack("<HH", *size)
+    with pytest.raises(ValueError, match=r"a\.jpg: cannot be decoded"):
+        decode(io.BytesIO(gif))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [struct.error("x"), KeyError(1), TypeError(), MemoryError(), ZeroDivisionError(), RecursionError(), IndexError(), RuntimeError("a\nb\x1b[1m"), AssertionError()],
+)  # fmt: skip
+def test_whatever_a_decoder_raises_is_told_by_the_files_name(monkeypatch, error):
+    def load(self):
+        raise error
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", load)
+    with pytest.raises(
+        ValueError, match=r"^a\.jpg: cannot be decoded as an image \(.+\)$"
+    ) as caught:
+        decode(save(halves()))
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"Exif\0\0",
+        b"Exif\0\0MM\0*\xff\xff\xff\xff",
+        b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + b"\x12\x01" * 40,
+    ],
+)
+def test_malformed_exif_and_icc_are_ignored_as_browsers_do(format, exif):  # fmt: skip
+    options = {"lossless": True} if format == "WEBP" else {}
+    file = save(halves(), format, exif=exif, icc_profile=b"no profile", **options)
+    with warnings.catch_warnings(action="error"):
+        image = decode(file)
+    assert abs(image[:, :6].astype(int) - RED).max() <= 12
+
+
+def test_a_text_chunk_that_unpacks_to_a_gigabyte():
+    """Pillow must be asked for pixels alone: the text is as large as the sender likes."""
+    packed = zlib.compress(bytes(200 << 20))
+    content = save(halves()).getvalue()
+    chunk = b"zTXt" + b"key\0\0" + packed
+    chunk = struct.pack(">L", len(chunk) - 4) + chunk + struct.pack(">L", zlib.crc32(chunk))
+    place = content.index(b"IDAT") - 4
+    with pytest.raises(ValueError, match=r"a\.jpg: cannot be decoded"):
+        decode(io.BytesIO(content[:place] + chunk + content[place:]))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "LA", "1", "I;16", "F", "CMYK"])
+def test_large_images_are_converted_in_strips_that_show_nowhere(monkeypatch, mode):
+    values = np.random.default_rng(0).integers(0, 65536, (9, 5))
+    picture = Image.fromarray((values >> 8).astype(np.uint8))
+    if mode == "I;16":
+        picture = Image.fromarray(values.astype(np.uint16))
+    elif mode == "P":
+        picture = picture.quantize(7)
+        picture.info["transparency"] = 3
+    else:
+        picture = picture.convert(mode)
+        if mode.endswith("A"):
+            picture.putalpha(Image.fromarray((values % 256).astype(np.uint8)))
+    format = "TIFF" if mode in ("F", "CMYK") else "PNG"
+    whole = decode(save(picture, format))
+    for pixels in (1, 10, 12):
+        monkeypatch.setattr(images, "_STRIP_PIXELS", pixels)
+        np.testing.assert_array_equal(decode(save(picture, format)), whole)
+
+
+def test_what_native_code_says_of_a_broken_file_is_not_printed(capfd):
+    content = save(halves(), "TIFF", compression="tiff_lzw").getvalue()
+    with pytest.raises(ValueError, match=r"a\.jpg: cannot be decoded"):
+        decode(io.BytesIO(content[:8] + bytes(60) + content[68:]))
+    with pytest.raises(ValueError, match=r"a\.jpg: cannot be decoded"):
+        decode(
+            io.BytesIO(
+                content.replace(struct.pack("<HHL", 0x0103, 3, 1), b"\x03\x01\xff\xff\1\0\0\0")
+            )
+        )
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_jpeg_of_too_many_scans_is_refused(monkeypatch):
+    """Each takes a few bytes in the file and a pass over all pixels."""
+    monkeypatch.setattr(images, "_MOST_SCANNED", 50 * 16 * 8)
+    content = save(halves(), "JPEG", progressive=True).getvalue()
+    start = content.rindex(b"\xff\xda")
+    scan, comment = content[start:-2], b"\xff\xfe\x01\x02" + b"\xff\xda" * 128
+    many = content[:start] + scan * 60 + content[-2:]
+    with pytest.raises(
+        ValueError, match=r"^a\.jpg: cannot be decoded as an image \(it has 6\d sca"
+    ):
+        decode(io.BytesIO(many))
+    junk = content[:start] + b"junk".join([scan] * 60) + content[-2:]
+    with pytest.raises(ValueError, match="scans"):
+        decode(io.BytesIO(junk))
+    # The two bytes that begin a scan mean nothing in a comment, or after the end.
+    harmless = content[:2] + comment + content[2:] + b"\xff\xda" * 128
+    np.testing.assert_array_equal(decode(io.BytesIO(harmless)), decode(io.BytesIO(content)))
+
+
+def test_exif_that_pillow_fails_on_is_ignored(monkeypatch):
+    def getexif(self):
+        raise struct.error("unpack requires a buffer of 4 bytes")
+
+    monkeypatch.setattr(Image.Image, "getexif", getexif)
+    assert decode(save(halves())).shape == (8, 16, 3)

@@ -3,6 +3,7 @@
 import copy
 import re
 import sys
+import warnings
 from types import ModuleType
 
 import pytest
@@ -342,6 +343,8 @@ def test_one_dropout_stands_for_all_layers(load):
             {"datasets.fashion_mnist.public_sources": [{"url": "http://example.org"}]},
             "datasets.fashion_mnist.public_sources[0].url=http://example.org must begin with https://",
         ),
+        ({"datasets.fashion_mnist.source": "https:///a.zip"}, "source=https:///a.zip must be an"),
+        ({"datasets.fashion_mnist.source": "https://h:port/"}, "source=https://h:port/ must be an"),
         (
             {"datasets.fashion_mnist.public_sources": [{}]},
             "datasets.fashion_mnist.public_sources[0]={} must have one of folder, url, debian_package",
@@ -353,6 +356,61 @@ def test_mistakes(load, changes, message):
         load(changes)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"datasets.fashion_mnist.source": "https://me:hidden@host/a.zip"},
+            "datasets.fashion_mnist.source=https://***@host/a.zip must not hold a login, as "
+            "params.yaml is committed and printed; put it into ~/.netrc",
+        ),
+        (
+            {"datasets.fashion_mnist.source": "http://me:hidden@host/a.zip"},
+            "datasets.fashion_mnist.source=http://***@host/a.zip must not hold a login",
+        ),
+        (
+            {"datasets.fashion_mnist.source": ["a.zip", "https://host/a.zip?X-Amz-Token=hidden"]},
+            "datasets.fashion_mnist.source[1]=https://host/a.zip?X-Amz-Token=*** must not hold the "
+            "key or password X-Amz-Token",
+        ),
+        (
+            {"datasets.fashion_mnist.source": {"url": "https://me:hidden@host/"}},
+            "datasets.fashion_mnist.source.url=https://***@host/ must not hold a login",
+        ),
+        (
+            {"datasets.fashion_mnist.source": "https://host/a.zip#hidden"},
+            "datasets.fashion_mnist.source=https://host/a.zip#*** must not hold a #",
+        ),
+        (
+            {"datasets.fashion_mnist.public_sources": [{"url": "https://me:hidden@host/"}]},
+            "datasets.fashion_mnist.public_sources[0].url=https://***@host/ must not hold a login",
+        ),
+        (
+            {"datasets.fashion_mnist.public_sources": ["https://me:hidden@host/"]},
+            "datasets.fashion_mnist.public_sources[0]=https://***@host/ must not hold a login",
+        ),
+        (
+            {
+                "model": "vgg16_block4",
+                "models.vgg16_block4.backbone.weights": "https://host/x.h5?token=hidden",
+            },
+            "models.vgg16_block4.backbone.weights=https://host/x.h5?token=*** must not hold",
+        ),
+    ],
+)
+def test_a_secret_in_an_address_is_refused_and_not_told(load, changes, message):
+    with pytest.raises(ValueError) as caught:
+        load(changes)
+    assert str(caught.value).startswith(f"params.yaml: {message}")
+    assert "hidden" not in str(caught.value)
+
+
+def test_weights_are_no_address(load):
+    changes = {"models.vgg16_block4.backbone.weights": "https://host/x.h5"}
+    with pytest.raises(ValueError, match=r"weights=https://host/x\.h5 must be imagenet, null or a"):
+        load({"model": "vgg16_block4", **changes})
 
 
 def test_a_training_on_augmented_images_alone(load):
@@ -402,7 +460,7 @@ def test_the_layers_of_a_vgg_are_those_of_keras(model):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("seed: 1\nseed: 2\n", "params.yaml: not valid YAML"),
+        ("seed: 1\nseed: 2\n", "params.yaml: line 2: key seed stands twice; remove one"),
         ("a: [", "params.yaml: not valid YAML"),
         ("- 1", "must be a mapping"),
         ("", "must be a mapping"),
@@ -417,4 +475,121 @@ def test_broken_files(tmp_path, text, message):
 
 def test_no_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="run from the project's folder"):
+        load_params(tmp_path / "params.yaml")
+
+
+LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{n + 1}: &a{n + 1} [{', '.join([f'*a{n}'] * 10)}]\n" for n in range(9)
+)
+MERGES = "a0: &a0 {x: 1}\n" + "".join(
+    f"a{n + 1}: &a{n + 1} {{<<: [*a{n}, *a{n}], k{n}: 1}}\n" for n in range(40)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("# " + "x" * (1 << 20), "params.yaml: is larger than 131,072 bytes; remove blocks"),
+        ("[" * 100_000, "not valid YAML: is nested too deep; mend it"),
+        ("- " * 5000, "not valid YAML: is nested too deep; mend it"),
+        ("a:\n  b: 1\n  c: 2\n  b: 3\n", "line 4: key b stands twice; remove one"),
+        ("a: {b: 1, 'b': 2}", "line 1: key b stands twice; remove one"),
+        ("a: 1\nb: &b [1, *b]\n", "line 2: an alias that leads to itself"),
+        ("a: &a {b: {c: *a}}\n", "line 1: an alias that leads to itself"),
+        ("a: &a {<<: *a}\n", "line 1: an alias that leads to itself"),
+        (LAUGHS, "line 5: aliases that stand for over 100,000 values; write out what is used"),
+        (MERGES, "aliases that stand for over 100,000 values"),
+        ("a: *b", "not valid YAML: line 1: found undefined alias"),
+        ("seed: !foo 3", "line 1: the tag !foo; remove it, only plain values are read"),
+        ("seed: !!binary aGFsbG8=", "the tag !!binary; remove it"),
+        ("seed: !!set {a, b}", "the tag !!set; remove it"),
+        (
+            "a: 1\nseed: !!python/object/apply:os.getcwd []",
+            "line 2: the tag !!python/object/apply:",
+        ),
+        ("seed: !!float x", "not valid YAML: "),
+        ("seed: !!bool x", "not valid YAML: "),
+        ("seed: !!int ''", "not valid YAML: "),
+        ("seed: " + "9" * 5000, "line 1: a number of 5,000 characters; give a smaller one"),
+        ("seed: 0x" + "F" * 50_000, "line 1: a number of 50,002 characters"),
+        ("? [a, b]\n: 1", "line 1: a key that is a list or mapping; give it a name"),
+        ("seed: 1\n---\nseed: 2\n", "not valid YAML: line 2: but found another document"),
+        ("seed: \x01", "not valid YAML: "),
+        ("%YAML 9.9\n---\nseed: 1\n", "not valid YAML: "),
+        ("seed: \x1b[31m", "not valid YAML: "),
+        ("k" * 900 + ": 1", "unknown key kkkk"),
+        ("null: 1", "unknown key None; "),
+        ("1: 1", "unknown key 1; "),
+        ("just text", "must be a mapping"),
+    ],
+)
+def test_hostile_files(tmp_path, text, message):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(ValueError) as caught:
+        load_params(tmp_path / "params.yaml")
+    told = str(caught.value)
+    assert told.startswith("params.yaml: ") and message in told
+    assert told.isprintable() and len(told) < 400
+
+
+def test_a_file_that_is_no_text(tmp_path):
+    (tmp_path / "params.yaml").write_bytes(b"seed: \xff\xfe")
+    with pytest.raises(ValueError, match=r"params\.yaml: not valid YAML: .*decode byte 0xff"):
+        load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"models.cnn1.batch_size": 10**7}, "batch_size=10000000 must be 1,000,000 or less"),
+        ({"models.cnn1.epochs": 10**60}, "must be 1,000,000 or less"),
+        ({"datasets.fashion_mnist.image_size": [28, 4097]}, "must be 4,096 or less pixels each way"),
+        ({"models.cnn1.learning_rate": float("inf")}, "learning_rate=inf must be greater than 0"),
+        ({"seed": "x" * 5000}, "params.yaml: seed=xxxx"),
+        ({"seed": "a\nb\x1b"}, "params.yaml: seed='a\\nb\\x1b' must be a valid integer"),
+        ({"seed": [1] * 9000}, "params.yaml: seed=[1, 1, 1"),
+        ({"model": "m" * 5000}, "is not in models; known: cnn1"),
+        ({"model": "a/cnn1", "models.a/cnn1": {}}, "model=a/cnn1 must be a plain name"),
+        ({"model": "cnn1\x00", "models.cnn1\x00": {}}, "model='cnn1\\x00' must be a plain name"),
+        ({"model": "m" * 5000, f"models.{'m' * 5000}": {}}, "must be a plain name"),
+        ({"models.cnn1." + "k" * 5000: 1}, "unknown key models.cnn1.kkk"),
+        ({"datasets.fashion_mnist." + "k" * 5000: 1}, "unknown key datasets.fashion_mnist.kkk"),
+        ({"datasets.fashion_mnist.group_pattern": "(" * 20_000}, "must be a regular expression"),
+        ({"datasets.fashion_mnist.group_pattern": "(a{99999999999})"}, "must be a regular expression"),
+        ({"datasets.fashion_mnist.source": "~nobody-here/x"}, "must begin with ~ or the ~name of a"),
+        (
+            {"model": "vgg16", "models.vgg16.backbone.weights": "/" + "x" * 5000},
+            "must hold its SHA-256 sum (and it cannot be read: File name too long)",
+        ),
+        (
+            {"model": "vgg16", "models.vgg16.backbone.weights": "~nobody-here/x"},
+            "models.vgg16.backbone.weights=~nobody-here/x must begin with ~ or the ~name",
+        ),
+    ],
+)  # fmt: skip
+def test_values_beyond_reason(load, changes, message):
+    with pytest.raises(ValueError) as caught:
+        load(changes)
+    assert message in str(caught.value)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 600
+
+
+def test_anchors_and_merge_keys_used_as_meant(tmp_path):
+    text = (ROOT / "params.yaml").read_text()
+    text = text.replace("models:\n", "models:\n  copy: &copy {epochs: 7}\n", 1)
+    lines = text.split("\n")
+    start = next(n for n, line in enumerate(lines) if line.startswith("  cnn1:"))
+    epochs = next(n for n in range(start, len(lines)) if lines[n].startswith("    epochs:"))
+    lines[epochs] = "    <<: *copy"
+    (tmp_path / "params.yaml").write_text("\ufeff" + "\n".join(lines), encoding="utf-8")
+    params = load_params(tmp_path / "params.yaml")
+    assert (params.model_name, params.recipe.epochs) == ("cnn1", 7)
+
+
+def test_nothing_is_printed_of_a_name_given_twice(tmp_path):
+    (tmp_path / "params.yaml").write_text("a: &x 1\nb: &x 2\nc: *x\n")
+    with (
+        warnings.catch_warnings(action="error"),
+        pytest.raises(ValueError, match="unknown key a"),
+    ):
         load_params(tmp_path / "params.yaml")

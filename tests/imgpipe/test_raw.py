@@ -5,6 +5,7 @@ import gzip
 import numpy as np
 import pytest
 
+from imgpipe import image_tree
 from imgpipe.entries import open_entries
 from imgpipe.idx import open_idx, write_idx
 from imgpipe.raw import store_raw
@@ -86,3 +87,34 @@ def test_idx_arrays_of_colour_round_trip(tmp_path):
     images = make_images(3, size=5, channels=3)[0]
     write_idx(tmp_path / "images", images)
     np.testing.assert_array_equal(open_idx(tmp_path / "images"), images)
+
+
+def test_a_gzipped_idx_file_that_unpacks_to_too_much_is_refused(tmp_path):
+    files = {"train-images-idx3-ubyte.gz": gzip.compress(bytes(70 << 20))}
+    with pytest.raises(
+        ValueError, match=r"^train-images-idx3-ubyte\.gz: unpacks to over 200 times"
+    ):
+        store(tmp_path, write_zip(tmp_path / "a.zip", files))
+
+
+def test_an_image_file_larger_than_any_is_refused_by_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(image_tree, "LARGEST_FILE", 5)
+    files = {"a/1.jpg": b"12345", "b/2.jpg": b"123456"}
+    with pytest.raises(ValueError, match=r"^b/2\.jpg: has 6 bytes, more than the 5 that an image"):
+        store(tmp_path, write_zip(tmp_path / "a.zip", files))
+    assert not list((tmp_path / "raw").iterdir())
+
+
+def test_a_batch_larger_than_memory_is_refused_by_name(tmp_path):
+    with (tmp_path / "data_batch_1.bin").open("wb") as file:
+        file.truncate(300 << 20)
+    with pytest.raises(ValueError, match=r"^data_batch_1\.bin: has 314,572,800 bytes, more than"):
+        store(tmp_path, tmp_path / "data_batch_1.bin")
+
+
+def test_two_files_for_one_place_are_refused(tmp_path):
+    files = {"a/train-labels-idx1-ubyte": b"1", "b/train-labels-idx1-ubyte": b"2"}
+    with pytest.raises(
+        ValueError, match=r"^a/train-labels-idx1-ubyte and b/train-labels.*: one is"
+    ):
+        store(tmp_path, write_zip(tmp_path / "a.zip", files))

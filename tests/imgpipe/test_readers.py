@@ -100,3 +100,15 @@ def test_a_single_class_is_refused(tmp_path):
     write_zip(tmp_path / "images.zip", {"whole/a/1.png": b"", "whole/a/2.png": b""})
     with pytest.raises(ValueError, match="all images are in one class folder, a"):
         open_raw_images(tmp_path, None)
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"), [([0, 1, 255, 1], "up to 255 but none is 2"), ([1, 2, 2, 1], "none is 0")]
+)
+def test_labels_with_gaps_need_names(tmp_path, labels, told):
+    write_idx(tmp_path / "train-images-idx3-ubyte", np.zeros((4, 5, 5)))
+    write_idx(tmp_path / "train-labels-idx1-ubyte", np.array(labels))
+    with pytest.raises(ValueError, match=rf"there are labels .*{told}; mend the labels, or name"):
+        open_raw_images(tmp_path, None)
+    names = [str(n) for n in range(256)]
+    assert list(open_raw_images(tmp_path, names).table["label"]) == labels
