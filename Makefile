@@ -1,10 +1,12 @@
 # Every target sets up .venv first, from requirements.txt; nothing is installed outside this folder.
 PYTHON ?= python3.11
 VENV := .venv
+FUZZ_SECONDS ?= 240
+TARGETS ?= zip tar idx cifar csv image params contract architecture weights
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test lint clean
+.PHONY: help setup repro verify test lint fuzz clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -19,8 +21,12 @@ $(VENV)/.installed: requirements.txt
 	@touch $@
 
 repro: setup ## run what params.yaml asks for, from the source to the scores
+	@python -m stages.check
 	@dvc repro
 	@python -m stages.summary
+
+verify: setup ## run it all anew in a temporary clone: are the bytes the same?
+	@python -m stages.verify
 
 test: setup lint ## run every test
 	@python -m pytest
@@ -28,6 +34,13 @@ test: setup lint ## run every test
 lint: setup ## check style and format
 	@ruff check .
 	@ruff format --check .
+
+fuzz: setup ## look for files that break a reader: FUZZ_SECONDS=240 for each of TARGETS
+	@python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fuzz.txt
+	@for target in $(TARGETS); do \
+		echo "fuzzing $$target"; \
+		python -m fuzz.run $$target -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=fuzz/ || exit 1; \
+	done
 
 clean: ## remove .venv and caches; results stay
 	@rm -rf $(VENV) .pytest_cache .ruff_cache
