@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from imgpipe.readers import open_raw_images
-from tiny import AUGMENTATION, STAGES, make_project
+from tiny import AUGMENTATION, ROOT, STAGES, make_project, write_image_tree
 
 
 def test_a_second_run_runs_nothing(project):
@@ -35,20 +35,30 @@ def test_a_second_run_runs_nothing(project):
     ids=["pixels with augmentation", "backbone with augmented copies"],
 )
 def test_two_projects_give_the_same_bytes(tmp_path, changes):
+    """On two machines, as far as one can play two."""
+    source = write_image_tree(tmp_path / "photos", {"left": 30, "right": 30})
     locks = []
-    for name, environment in (
-        ("a", {"PYTHONHASHSEED": "1", "TZ": "UTC", "LC_ALL": "C.UTF-8"}),
-        ("other-folder", {"PYTHONHASHSEED": "2", "TZ": "Asia/Tokyo", "LC_ALL": "C"}),
+    for folder, umask, environment in (
+        ("a", "022", {"PYTHONHASHSEED": "1", "TZ": "UTC", "LC_ALL": "C.UTF-8"}),
+        (
+            "other folder",
+            "077",
+            {
+                "PYTHONHASHSEED": "2",
+                "TZ": "Asia/Tokyo",
+                "LC_ALL": "C",
+                "PYTHONPATH": str(ROOT / "tests/support/reversed_listings"),
+            },
+        ),
     ):
-        project = make_project(tmp_path / name / "project")
-        source = tmp_path / name / "project-source"
-        project.edit_params(**changes)
-        # The location of the source is a parameter, so it must be the same in both.
-        common = tmp_path / "source"
-        if not common.exists():
-            source.rename(common)
-        project.edit_params(datasets__fashion_mnist__source=str(common))
-        project.repro(**environment)
+        project = make_project(tmp_path / folder / "project")
+        project.edit_params(
+            dataset="my_images",
+            datasets__my_images__source=str(source),
+            datasets__my_images__image_size=[32, 32],
+            **changes,
+        )
+        project.run("sh", "-c", f"umask {umask}; dvc repro", **environment)
         locks.append((project.folder / "dvc.lock").read_text())
     assert locks[0] == locks[1]
 
@@ -130,6 +140,18 @@ def test_a_backbone_keeps_its_weights_with_the_model(trained, tmp_path):
     changed = trained.run("dvc", "repro", check=False)
     assert changed.returncode != 0
     assert "has the SHA-256 sum" in changed.stdout and "Traceback" not in changed.stdout
+
+
+@pytest.mark.xdist_group("interruptions")  # where that project is made anyway
+def test_the_precision_that_auto_chose_stands_in_the_metrics(finished_backbone_project):
+    folder = finished_backbone_project.folder
+    chosen = json.loads((folder / "metrics/test.json").read_text())["feature_precision"]
+    assert chosen in ("float32", "bfloat16")
+    record = json.loads((folder / "metrics/environment.json").read_text())
+    assert {stage: entry["precision"] for stage, entry in record.items()} == {
+        "features": chosen,
+        "train": "float32",
+    }
 
 
 def test_augmented_copies_follow_the_plain_features_whatever_the_seed(trained):

@@ -18,7 +18,15 @@ from imgpipe.images import to_picture
 from imgpipe.schema import Backbone
 
 ROOT = Path(__file__).parents[2]
-COPIED = (".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore", "dvc.yaml", "params.yaml")
+COPIED = (
+    ".dvc/config",
+    ".dvc/.gitignore",
+    ".dvcignore",
+    ".gitignore",
+    "dvc.yaml",
+    "params.yaml",
+    "sources.lock",
+)
 DELETED = object()  # as a value in edit_params: remove the key
 CHECKS = ["check_names", "check_values"]
 AUGMENTATION = {
@@ -148,22 +156,28 @@ class Project:
 
     def run(self, *command: str, check: bool = True, **environment: str):
         """Run a command in the project; return its exit status and all that it printed."""
+        result = subprocess.run(command, **self._settings(environment))
+        if check and result.returncode:
+            raise AssertionError(f"{command} exited with {result.returncode}:\n{result.stdout}")
+        return result
+
+    def start(self, *command: str, **environment: str) -> subprocess.Popen:
+        """Start a command in a session of its own, to be killed with all that it starts."""
+        return subprocess.Popen(command, start_new_session=True, **self._settings(environment))
+
+    def _settings(self, environment: dict[str, str]) -> dict:
         env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         env |= {"GIT_CONFIG_GLOBAL": os.devnull, "DVC_NO_ANALYTICS": "1", **environment}
         for role in ("AUTHOR", "COMMITTER"):
             env |= {f"GIT_{role}_NAME": "Test", f"GIT_{role}_EMAIL": "test@example.org"}
-        result = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=env,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        if check and result.returncode:
-            raise AssertionError(f"{command} exited with {result.returncode}:\n{result.stdout}")
-        return result
+        return {
+            "cwd": self.folder,
+            "env": env,
+            "text": True,
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.STDOUT,
+        }
 
     def repro(self, *arguments: str, **environment: str) -> list[str]:
         """Run `dvc repro`; return the stages that ran."""
