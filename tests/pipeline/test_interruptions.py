@@ -78,11 +78,11 @@ def run_and_kill(project, stage: str, log: Path, kill_at: int = -1):
         ("check_names", 3),
         ("source", 3),
         ("fetch", 4),
-        ("split", 5),
-        ("preprocess", 5),
-        ("features", 5),
-        ("train", 5),
-        ("evaluate", 3),
+        ("split", 4),
+        ("preprocess", 4),
+        ("features", 4),
+        ("train", 4),
+        ("evaluate", 2),
         ("plot", 3),
     ],
 )
@@ -112,7 +112,7 @@ def test_dvc_killed_with_all_that_it_runs_goes_on(finished_backbone_project, tmp
     project = finished_backbone_project.copy(tmp_path / "project")
     lock = (project.folder / "dvc.lock").read_bytes()
     forget_results(project)
-    for seconds in (2, 4, 6, 9, 12, 8, 10, 11):
+    for seconds in (3, 6, 9, 12, 9):
         process = project.start("dvc", "repro")
         time.sleep(seconds)
         os.killpg(process.pid, signal.SIGKILL)
