@@ -56,8 +56,12 @@ def run_main(main: Callable[[], None], stage: str | None = None) -> None:
         if is_disk_full(error):
             where = f"{error.filename}: " if error.filename else ""
             sys.exit(f"error: {where}the disk is full; free some space, then " + GOES_ON)
-        if isinstance(error, MemoryError):
-            sys.exit("error: there is not enough memory; close other programs or use less data")
+        # The second is TensorFlow's, which must not be imported to be told.
+        if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+            sys.exit(
+                "error: there is not enough memory; close other programs, or lower batch_size or "
+                "image_size"
+            )
         if isinstance(error, ValueError | OSError):
             sys.exit(f"error: {error}")
         raise

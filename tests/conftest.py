@@ -1,8 +1,11 @@
 """Fixtures: projects to run pipelines in."""
 
+import os
+
 import pytest
 
-from tiny import AUGMENTATION, Project, make_project
+from imgpipe.files import holding
+from tiny import AUGMENTATION, STAGES, Project, make_project
 
 BACKBONE = {
     "model": "vgg16_block4",
@@ -21,9 +24,28 @@ def project(tmp_path) -> Project:
 @pytest.fixture(scope="session")
 def finished_project(tmp_path_factory) -> Project:
     """A project whose default pipeline has run and is committed; copy it before changing it."""
-    project = make_project(tmp_path_factory.mktemp("finished") / "project")
-    project.repro()
-    project.commit()
+    return make_once(tmp_path_factory, "finished")
+
+
+@pytest.fixture(scope="session")
+def finished_backbone_project(tmp_path_factory) -> Project:
+    """The same with features from a backbone, augmented copies among them."""
+    return make_once(tmp_path_factory, "backbone", **BACKBONE)
+
+
+def make_once(tmp_path_factory, name: str, **changes) -> Project:
+    """Run a pipeline once for all workers of this test run, of which one does it."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    project, done = Project(shared / name / "project"), shared / name / "done"
+    with holding(shared / f"{name}.lock"):
+        if not done.exists():
+            make_project(project.folder)
+            project.edit_params(**changes)
+            assert project.repro() == STAGES
+            project.commit()
+            done.touch()
     return project
 
 
@@ -31,13 +53,3 @@ def finished_project(tmp_path_factory) -> Project:
 def trained(finished_project, tmp_path) -> Project:
     """A copy of the finished project, to change at will."""
     return finished_project.copy(tmp_path / "project")
-
-
-@pytest.fixture(scope="session")
-def finished_backbone_project(tmp_path_factory):
-    """A project whose features come from a backbone, with augmented copies, and that has run."""
-    project = make_project(tmp_path_factory.mktemp("backbone") / "project")
-    project.edit_params(**BACKBONE)
-    project.repro()
-    project.commit()
-    return project

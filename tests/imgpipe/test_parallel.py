@@ -1,6 +1,7 @@
 """imgpipe.parallel: every block once, in order, in this process or in others."""
 
 import os
+import signal
 
 import joblib
 import numpy as np
@@ -25,3 +26,12 @@ def test_blocks_come_back_in_order(count):
 def test_an_error_in_a_worker_arrives():
     with pytest.raises(ZeroDivisionError):
         list(map_blocks(lambda rows: 1 // 0, np.arange(FEW_IMAGES + 1), "errors"))
+
+
+def die(rows):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_the_system_kills_is_told_as_want_of_memory():
+    with pytest.raises(MemoryError):
+        list(map_blocks(die, np.arange(FEW_IMAGES + 1), "killed"))

@@ -9,6 +9,9 @@ import pytest
 
 from imgpipe.stage import quiet_import
 
+NO_MEMORY = (
+    "error: there is not enough memory; close other programs, or lower batch_size or image_size"
+)
 RUN = "from imgpipe.stage import run_main\n"
 
 
@@ -32,10 +35,8 @@ def run_script(main: str, **environment: str):
             "error: data/x: the disk is full; free some space, then dvc repro goes on from what "
             "is finished",
         ),
-        (
-            "MemoryError()",
-            "error: there is not enough memory; close other programs or use less data",
-        ),
+        ("MemoryError()", NO_MEMORY),
+        ("type('ResourceExhaustedError', (Exception,), {})()", NO_MEMORY),
     ],
 )
 def test_a_user_error_is_one_line_and_status_1(error, line):

@@ -11,10 +11,19 @@ from tiny import CHECKS, Project
 
 
 def test_another_model_reruns_only_what_depends_on_it_and_the_way_back_trains_nothing(trained):
+    """While the other one's results lie there, DVC compares them with the last commit's."""
     weights = trained.folder / "data/model/model.weights.h5"
     cnn1 = weights.read_bytes()
     assert trained.experiment("model=cnn3") == [*CHECKS, "features", "train", "evaluate", "plot"]
     assert weights.read_bytes() != cnn1
+    table = trained.run("dvc", "metrics", "diff", "HEAD", "--md").stdout
+    assert "accuracy" in table and "test.json" in table and "macro_f1" in table
+    for command in (("show",), ("diff", "HEAD")):
+        trained.run("dvc", "plots", *command, "-o", "page")
+        page = (trained.folder / "page/index.html").read_text()
+        for title in ("Accuracy by epoch", "Confusion on the test images", "F1 by class"):
+            assert title in page
+        assert "samples.png" in page and "activations.png" in page
     assert "train" not in trained.experiment("model=cnn1")
     assert weights.read_bytes() == cnn1
 
@@ -75,15 +84,3 @@ def test_queued_experiments_run_from_a_clean_clone_with_its_data_in_the_cache(tr
         assert not [row for row in rows if row["State"] == "Failed"], shown
         scored = {r["model"] for r in rows if r["State"] == "Success" and r["accuracy"]}
     assert scored == {"cnn1", "cnn3"}, shown
-
-
-def test_metrics_and_plots_compare_experiments(trained):
-    trained.experiment("model=cnn3")
-    table = trained.run("dvc", "metrics", "diff", "HEAD", "--md").stdout
-    assert "accuracy" in table and "test.json" in table and "macro_f1" in table
-    for command in (("show",), ("diff", "HEAD")):
-        trained.run("dvc", "plots", *command, "-o", "page")
-        page = (trained.folder / "page/index.html").read_text()
-        for title in ("Accuracy by epoch", "Confusion on the test images", "F1 by class"):
-            assert title in page
-        assert "samples.png" in page and "activations.png" in page

@@ -19,8 +19,6 @@ PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 # Of a stage's run: the last first, so that what goes on afterwards has something left to do.
 MOMENTS = (1, 0, 1 / 2, 1 / 4, 1 / 8)
 
-pytestmark = pytest.mark.xdist_group("interruptions")  # they share the project with a backbone
-
 
 def outputs(project, stage: str) -> list[Path]:
     """List the files and folders that a stage writes."""
@@ -83,7 +81,7 @@ def run_and_kill(project, stage: str, log: Path, kill_at: int = -1):
         ("features", 4),
         ("train", 4),
         ("evaluate", 2),
-        ("plot", 3),
+        ("plot", 2),
     ],
 )
 def test_a_killed_stage_comes_to_the_same_bytes(finished_backbone_project, tmp_path, stage, kills):
