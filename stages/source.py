@@ -21,8 +21,13 @@ def main():
     params = load_params()
     with replacing(SOURCE) as path:
         link_source(params.dataset, params.dataset_name, path)
-    named = hide_secrets(str(params.dataset.source or "the published files"))
-    print(f"source: {params.dataset_name} from {named}")
+    places = list_places(params.dataset) or ["the published files"]
+    print(f"source: {params.dataset_name} from {hide_secrets(', '.join(places))}")
+
+
+def list_places(dataset: Dataset) -> list[str]:
+    """List what the dataset's source names, nothing, one place or several."""
+    return [dataset.source] if isinstance(dataset.source, str) else dataset.source or []
 
 
 def link_source(dataset: Dataset, name: str, path: Path) -> None:
@@ -38,8 +43,7 @@ def link_source(dataset: Dataset, name: str, path: Path) -> None:
         FileNotFoundError: the source does not exist, and there is no other.
         ValueError: a list names a folder.
     """
-    places = [dataset.source] if isinstance(dataset.source, str) else dataset.source or []
-    places = [Path(p).expanduser() for p in places if not p.startswith("https://")]
+    places = [Path(p).expanduser() for p in list_places(dataset) if not p.startswith("https://")]
     missing = [str(place) for place in places if not place.exists()]
     if missing and not dataset.public_sources:
         raise FileNotFoundError(
