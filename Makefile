@@ -21,6 +21,7 @@ $(VENV)/.installed: requirements.txt
 	@touch $@
 
 repro: setup ## run what params.yaml asks for, from the source to the scores
+	@python -m stages.recover
 	@python -m stages.check
 	@dvc repro
 	@python -m stages.summary

@@ -1,6 +1,5 @@
 """Killed, interrupted, or on a full disk: what comes of it is what an undisturbed run gives."""
 
-import contextlib
 import os
 import shutil
 import signal
@@ -110,27 +109,15 @@ def test_dvc_killed_with_all_that_it_runs_goes_on(finished_backbone_project, tmp
     project = finished_backbone_project.copy(tmp_path / "project")
     lock = (project.folder / "dvc.lock").read_bytes()
     forget_results(project)
-    for seconds in (3, 6, 9, 12, 9):
+    for seconds in (4, 8, 12):
         process = project.start("dvc", "repro")
         time.sleep(seconds)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-        put_back_a_half_written_lock(project)
+        project.run("python", "-m", "stages.recover")  # DVC may have been writing its own files
     project.repro()
     assert (project.folder / "dvc.lock").read_bytes() == lock
     assert not leftovers(project)
-
-
-def put_back_a_half_written_lock(project) -> None:
-    """Do what docs/reliability.md advises: DVC writes dvc.lock in place, piece by piece."""
-    lock = project.folder / "dvc.lock"
-    with contextlib.suppress(FileNotFoundError):
-        try:
-            whole = set(yaml.safe_load(lock.read_text())) == {"schema", "stages"}
-        except (TypeError, yaml.YAMLError):
-            whole = False
-        if not whole:
-            lock.unlink()
 
 
 def test_a_stage_that_outlived_its_dvc_is_not_started_twice(trained):
@@ -163,7 +150,7 @@ def test_two_at_once_do_not_damage_each_other(finished_project, tmp_path):
 
 def test_two_experiments_at_once_give_what_each_gives_alone(finished_project, tmp_path):
     alone = finished_project.copy(tmp_path / "alone")
-    alone.experiment("seed=1")
+    assert alone.experiment("seed=1") == ["check_values", "train", "evaluate", "plot"]
     project = finished_project.copy(tmp_path / "project")
     command = "dvc", "exp", "run", "--temp", "--name"
     both = [project.start(*command, f"seed-{n}", "-S", f"seed={n}") for n in (1, 2)]
@@ -174,7 +161,10 @@ def test_two_experiments_at_once_give_what_each_gives_alone(finished_project, tm
         project.run("dvc", "exp", "apply", name)
         assert "up to date" in project.run("dvc", "status").stdout
         locks.append((project.folder / "dvc.lock").read_text())
-    assert locks[0] == (alone.folder / "dvc.lock").read_text() != locks[1]
+    assert locks[0] == (alone.folder / "dvc.lock").read_text()
+    # And another seed gives another result.
+    outs = [yaml.safe_load(lock)["stages"]["train"]["outs"] for lock in locks]
+    assert outs[0] != outs[1]
 
 
 def can_mount() -> bool:

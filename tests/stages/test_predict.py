@@ -60,14 +60,16 @@ def test_top_and_plain_output(trained, tmp_path):
     assert line.count("%") == 2
 
 
-def test_a_backbone_model_predicts_with_the_weights_it_was_trained_with(trained, tmp_path):
-    trained.experiment("model=vgg16_block4")
-    image = np.load(trained.folder / "data/arrays/test_images.npy")[0, ..., 0]
+def test_a_backbone_model_predicts_with_the_weights_it_was_trained_with(
+    finished_backbone_project, tmp_path
+):
+    project = finished_backbone_project
+    image = np.load(project.folder / "data/arrays/test_images.npy")[0, ..., 0]
     Image.fromarray(image).save(tmp_path / "a.png")
-    output = trained.run(
+    output = project.run(
         "python", "-m", "stages.predict", "--json", "--top", "10", str(tmp_path / "a.png")
     ).stdout
-    assert json.loads(output)["classes"] == pytest.approx(evaluated(trained), abs=2e-3)
+    assert json.loads(output)["classes"] == pytest.approx(evaluated(project), abs=2e-3)
 
 
 @pytest.mark.parametrize(

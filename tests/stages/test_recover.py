@@ -1,0 +1,23 @@
+"""stages.recover: what a killed DVC left half-written no longer stops the next one."""
+
+import pytest
+
+
+@pytest.mark.parametrize("is_empty", [True, False], ids=["empty", "half"])
+@pytest.mark.parametrize("name", ["dvc.lock", ".dvc/tmp/rwlock"])
+def test_half_a_file_is_removed_and_everything_is_as_it_was(trained, name, is_empty):
+    lock = trained.folder / "dvc.lock"
+    whole, path = lock.read_bytes(), trained.folder / name
+    path.write_bytes(b"" if is_empty else whole[: whole.index(b"md5:") + 1])  # no JSON either
+    assert trained.run("dvc", "repro", check=False).returncode != 0
+    said = trained.run("python", "-m", "stages.recover").stdout
+    assert said == f"recover: {name} was half-written by a killed DVC; removed\n"
+    assert "train" not in trained.repro()  # but brought back from the cache
+    assert lock.read_bytes() == whole
+
+
+def test_whole_files_stay(trained):
+    (trained.folder / ".dvc/tmp/rwlock").write_text("{}")
+    assert trained.run("python", "-m", "stages.recover").stdout == ""
+    assert (trained.folder / ".dvc/tmp/rwlock").exists()
+    assert "up to date" in trained.run("dvc", "status").stdout
