@@ -62,6 +62,8 @@ def continue_array(
     """
     note = path.with_name(f"{path.name}.rows")
     done = _count_finished_rows(path, note)
+    if not done:
+        note.unlink(missing_ok=True)  # one without its array would vouch for the new one's rows
     with path.open("r+b" if done else "wb") as file:
         if not done:
             _write_header(file, shape, dtype)

@@ -102,6 +102,18 @@ def test_an_array_without_its_note_begins_anew(tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), ROWS)
 
 
+def test_a_note_that_outlived_its_array_vouches_for_nothing(tmp_path):
+    """Killed between giving away a whole array and removing its note, then in the next one."""
+    path = tmp_path / "x.npy"
+    continue_array(path, (10, 4), np.float16, parts_from)
+    path.unlink()
+    for failing in (0, 6):
+        with pytest.raises(InterruptedError):
+            continue_array(path, (10, 4), np.float16, lambda done, f=failing: parts_from(done, f))
+    continue_array(path, (10, 4), np.float16, parts_from)
+    np.testing.assert_array_equal(np.load(path), ROWS)
+
+
 def test_a_part_too_many_is_refused_when_going_on(tmp_path):
     continue_array(tmp_path / "x.npy", (10, 4), np.float16, parts_from)
     with pytest.raises(ValueError, match=r"x\.npy: a part of shape .* exceeds"):
