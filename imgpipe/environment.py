@@ -1,10 +1,11 @@
 """What a result depends on beside the code and the parameters: versions and the processor."""
 
 import json
-import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
+
+import joblib
 
 from imgpipe.files import write_json
 
@@ -26,9 +27,7 @@ def describe_environment() -> dict:
         "system": f"{platform.system()} {platform.machine()}",
         "processor": processor,
         "instructions": [name for name in _INSTRUCTIONS if name in flags],
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": joblib.cpu_count(),
     }
 
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from imgpipe.files import holding, is_disk_full
 
-WORK = Path("data/work")  # what the stages have not finished, a folder each
+WORK = Path("data/unfinished")  # what the stages have not finished, a folder each
 GOES_ON = "dvc repro goes on from what is finished"
 _CLEANING_SECONDS = 1  # between Ctrl-C and the end of the process, at most
 

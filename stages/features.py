@@ -4,7 +4,7 @@ For a model with a backbone, {train,val,test}.npy are float16 (n, feature_dim), 
 its settings (precision resolved) and the weights that made the features. In train.npy the n rows of
 the plain images are followed by n rows for each augmented copy of them. For a model without a
 backbone the arrays are empty, the settings null, and TensorFlow is not imported. A killed run goes
-on after its last part, which data/work/features holds.
+on after its last part, which data/unfinished/features holds.
 """
 
 import shutil
@@ -65,7 +65,8 @@ def write_features(params: Params) -> str:
     backbone = backbones.build_backbone(settings, params.dataset.channels, weights)
     batch_size = backbones.choose_batch_size(settings.image_size)
     files = {subset: ARRAYS / f"{subset}_images.npy" for subset in SUBSETS}
-    recipe = params.recipe.model_dump(include={"backbone", "features", "augmentation"})
+    recipe = params.recipe.model_copy(update={"backbone": settings})  # with the precision resolved
+    recipe = recipe.model_dump(include={"backbone", "features", "augmentation"})
     work = open_work(WORK / "features", recipe, [*files.values(), *([weights] if weights else [])])
     copies = {"train": params.recipe.features.augmented_copies}
     parts = {

@@ -9,10 +9,8 @@ import json
 import time
 from pathlib import Path
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from imgpipe.stage import run_main
+from imgpipe.yaml_file import read_yaml
 
 LOCK = Path("dvc.lock")
 RWLOCK = Path(".dvc/tmp/rwlock")
@@ -32,8 +30,8 @@ def main():
 def is_whole_lock(path: Path) -> bool:
     """Tell whether a file is a dvc.lock that DVC can read."""
     try:
-        content = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except (YAMLError, UnicodeDecodeError):
+        content = read_yaml(path)
+    except ValueError:
         return False
     return isinstance(content, dict) and {"schema", "stages"} <= set(content)
 

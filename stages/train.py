@@ -3,7 +3,7 @@
 data/model holds the weights of one epoch, the architecture, the input contract with the class
 names, and the backbone's weights if there is one: all that prediction needs. plots/history.csv has
 a line an epoch, metrics/train.json the scores on train and val at the best one. Test data is not
-read here. A killed training goes on after its last epoch, which data/work/train holds;
+read here. A killed training goes on after its last epoch, which data/unfinished/train holds;
 metrics/environment.json, which is no output for DVC, says on what it was computed.
 """
 

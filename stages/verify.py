@@ -14,9 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from ruamel.yaml import YAML
-
 from imgpipe.stage import run_main
+from imgpipe.yaml_file import read_yaml
 
 LOCK = Path("dvc.lock")
 OTHER_SETTINGS = {"LC_ALL": "C", "TZ": "Asia/Kathmandu", "PYTHONHASHSEED": "4711"}
@@ -107,7 +106,7 @@ def run_dvc(*arguments: str, **options) -> subprocess.CompletedProcess:
 
 def read_sums(lock: Path) -> dict[str, dict[str, str]]:
     """Read the sums of each stage's outputs, path by path, from a dvc.lock."""
-    stages = YAML(typ="safe").load(lock)["stages"]
+    stages = read_yaml(lock)["stages"]
     return {
         name: {out["path"]: out.get("md5", "") for out in stage.get("outs", [])}
         for name, stage in stages.items()

@@ -45,7 +45,7 @@ def leftovers(project) -> list[Path]:
     """List what no stage shall leave behind once it has finished."""
     places = [project.folder / name for name in ("data", "metrics", "plots")]
     hidden = [path for place in places for path in place.rglob(".*")]
-    work = [p for p in (project.folder / "data/work").rglob("*") if p.suffix != ".lock"]
+    work = [p for p in (project.folder / "data/unfinished").rglob("*") if p.suffix != ".lock"]
     return hidden + work
 
 

@@ -52,13 +52,13 @@ def left_behind(project):
     return sorted(str(path.relative_to(data)) for path in data.rglob("*") if path.is_file())
 
 
-FINISHED = ["raw/images.zip", "work/fetch.lock"]
+FINISHED = ["raw/images.zip", "unfinished/fetch.lock"]
 
 
 def kill_in_download(project, site, number, begin, arrived):
     """Kill the stage once it has these bytes of the file; return what it said."""
     site.stalled, site.drops = threading.Event(), [arrived - begin]
-    process, downloads = project.start(*FETCH), project.folder / "data/work/fetch/downloads"
+    process, downloads = project.start(*FETCH), project.folder / "data/unfinished/fetch/downloads"
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         if [part.stat().st_size for part in downloads.glob("*/*.part")] == [arrived]:
@@ -142,8 +142,8 @@ def test_nothing_but_the_download_stays_of_a_failed_run(fetching, site):
     site.files["/a.zip"] = b"no zip"
     failed = fetching.run(*FETCH, check=False)
     assert f"error: {site.url}a.zip: is not a whole archive" in failed.stdout
-    kept = [name for name in left_behind(fetching) if name != "work/fetch.lock"]
-    assert all(name.startswith("work/fetch/downloads/") for name in kept)
+    kept = [name for name in left_behind(fetching) if name != "unfinished/fetch.lock"]
+    assert all(name.startswith("unfinished/fetch/downloads/") for name in kept)
     assert not (fetching.folder / "sources.lock").exists()
 
 
