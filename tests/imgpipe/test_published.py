@@ -97,7 +97,9 @@ def test_what_is_there_from_an_earlier_run_is_not_fetched_again(fetch, site):
     assert [request.path for request in site.requests] == ["/one.gz", "/two.gz", "/two.gz"]
 
 
-@pytest.mark.parametrize("body", [None, gzip.compress(b"other"), b"no gzip"])
+@pytest.mark.parametrize(
+    "body", [None, gzip.compress(b"other"), b"no gzip"], ids=["none", "other", "no gzip"]
+)
 def test_the_next_source_is_tried_and_nothing_of_the_failed_one_stays(fetch, site, given, body):
     if body is None:
         site.files.pop("/two.gz")
