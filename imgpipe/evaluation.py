@@ -5,6 +5,8 @@ import pandas as pd
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score, log_loss, precision_recall_fscore_support
 
+CONFIDENCE_BINS = 15
+
 
 def score_predictions(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float | int]:
     """Score predictions as a whole.
@@ -23,6 +25,7 @@ def score_predictions(labels: np.ndarray, probabilities: np.ndarray) -> dict[str
     correct = int((predictions == labels).sum())
     interval = binomtest(correct, len(labels)).proportion_ci(0.95, method="wilson")
     classes = np.arange(probabilities.shape[1])
+    calibration_error = measure_calibration_error(labels, probabilities)
     probabilities = probabilities.astype(np.float64)
     scores = {
         "accuracy": correct / len(labels),
@@ -32,7 +35,7 @@ def score_predictions(labels: np.ndarray, probabilities: np.ndarray) -> dict[str
         "loss": log_loss(
             labels, probabilities / probabilities.sum(axis=1, keepdims=True), labels=classes
         ),
-        "calibration_error": measure_calibration_error(labels, probabilities),
+        "calibration_error": calibration_error,
     }
     return {name: round(float(score), 6) for name, score in scores.items()} | {
         "images": len(labels)
@@ -40,7 +43,7 @@ def score_predictions(labels: np.ndarray, probabilities: np.ndarray) -> dict[str
 
 
 def measure_calibration_error(
-    labels: np.ndarray, probabilities: np.ndarray, bins: int = 15
+    labels: np.ndarray, probabilities: np.ndarray, bins: int = CONFIDENCE_BINS
 ) -> float:
     """Measure how far confidence and accuracy lie apart, on average over the images.
 
@@ -55,12 +58,52 @@ def measure_calibration_error(
 
     Source: Guo, Pleiss, Sun, Weinberger 2017, "On Calibration of Modern Neural Networks", eq. 3.
     """
+    table = tabulate_reliability(labels, probabilities, bins)
+    gaps = (table["accuracy"] - table["confidence"]).abs() * table["images"]
+    return float(gaps.sum() / len(labels))
+
+
+def tabulate_reliability(
+    labels: np.ndarray, probabilities: np.ndarray, bins: int = CONFIDENCE_BINS
+) -> pd.DataFrame:
+    """Tell for each range of confidence how often the predictions in it are right.
+
+    Args:
+        labels: integers (n,).
+        probabilities: float (n, classes); the highest of a row is its confidence.
+        bins: number of equally wide ranges of confidence.
+
+    Returns:
+        One row a range, which holds its upper edge and not its lower one: confidence_low,
+        confidence_high, images, and their mean confidence and accuracy (NaN without images).
+    """
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
-    # A bin holds its upper edge: (0, 1/15], (1/15, 2/15], …
     numbers = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    gaps = np.bincount(numbers, correct - confidence, minlength=bins)
-    return float(np.abs(gaps).sum() / len(labels))
+    table = pd.DataFrame({"confidence": confidence.astype(np.float64), "accuracy": correct})
+    means = table.groupby(numbers).mean()
+    edges = np.arange(bins + 1) / bins
+    table = pd.DataFrame({"confidence_low": edges[:-1], "confidence_high": edges[1:]})
+    table["images"] = np.bincount(numbers, minlength=bins)
+    return table.join(means)
+
+
+def choose_examples(predictions: pd.DataFrame, count: int = 6) -> np.ndarray:
+    """Choose predictions worth a closer look.
+
+    Args:
+        predictions: as tabulate_predictions makes them.
+        count: of either kind.
+
+    Returns:
+        Row numbers, int64: the first right prediction of each of the first `count` classes that
+        have one, then the most confident mistakes.
+    """
+    table = predictions.reset_index(drop=True)
+    right = table["actual"] == table["predicted"]
+    first = table[right].drop_duplicates("actual").head(count)
+    wrong = table[~right].sort_values("probability", ascending=False, kind="stable").head(count)
+    return np.array([*first.index, *wrong.index], np.int64)
 
 
 def score_classes(

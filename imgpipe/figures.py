@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -181,6 +182,170 @@ def draw_activations(image: np.ndarray, maps: dict[str, np.ndarray], title: str)
             va="center",
             fontsize=8,
         )
+    return figure
+
+
+def draw_reliability(table: pd.DataFrame) -> Figure:
+    """Draw how often predictions are right against how sure the model was of them.
+
+    Args:
+        table: as evaluation.tabulate_reliability makes it.
+    """
+    figure = Figure(figsize=(5.6, 5.6), layout="constrained")
+    axis, below = figure.subplots(2, 1, height_ratios=[4, 1], sharex=True)
+    filled = table[table["images"] > 0]
+    width = table["confidence_high"].iloc[0]
+    axis.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="as sure as right")
+    axis.bar(
+        filled["confidence_low"],
+        filled["accuracy"],
+        width,
+        align="edge",
+        color="#88ccee",
+        edgecolor="white",
+    )
+    axis.plot(filled["confidence"], filled["accuracy"], color=TRAIN_COLOR, marker="o", markersize=4)
+    axis.set(ylim=(0, 1), ylabel="share that is right", title="Reliability on the test images")
+    axis.legend(loc="upper left", frameon=False)
+    below.bar(table["confidence_low"], table["images"], width, align="edge", color="0.7")
+    below.set(xlim=(0, 1), xlabel="confidence (probability of the predicted class)")
+    below.set(ylabel="images", yscale="log" if table["images"].max() > 100 else "linear")
+    return figure
+
+
+def draw_class_activation(
+    images: np.ndarray, predictions: pd.DataFrame, maps: dict[str, np.ndarray]
+) -> Figure:
+    """Draw where the model saw a class in each of some images: the right ones, then the wrong.
+
+    Args:
+        images: uint8 (n, height, width, 1 or 3).
+        predictions: of these images: actual, predicted, probability.
+        maps: predicted and actual, float (n, map height, map width) from 0 to 1.
+    """
+    table = predictions.reset_index(drop=True)
+    is_right = table["actual"] == table["predicted"]
+    right, wrong = table[is_right], table[~is_right]
+    columns = max(len(right), len(wrong))
+    rows = (2 if len(right) else 0) + (3 if len(wrong) else 0)
+    figure = Figure(figsize=(max(6, 1.5 * columns + 1.2), 1.55 * rows + 0.8), layout="constrained")
+    figure.suptitle("Where the model sees the class (Grad-CAM; brighter is more)")
+    if not maps["predicted"].size:
+        figure.text(0.5, 0.4, "This model has no convolutions.", ha="center")
+        return figure
+    axes = iter(figure.subplots(rows, columns, squeeze=False))
+    for part, shown in ((right, ["predicted"]), (wrong, ["predicted", "actual"])):
+        if part.empty:
+            continue
+        lines = [next(axes) for _ in range(1 + len(shown))]
+        for axis in np.ravel(lines):
+            axis.axis("off")
+        for column, (number, row) in enumerate(part.iterrows()):
+            _show_image(lines[0][column], images[number])
+            is_wrong = row["actual"] != row["predicted"]
+            lines[0][column].set_title(
+                f"{row['actual']}\n"
+                + (f"taken for {row['predicted']} " if is_wrong else "")
+                + f"{row['probability']:.2f}",
+                fontsize=8,
+                color=VAL_COLOR if is_wrong else TRAIN_COLOR,
+            )
+            for axes_line, name in zip(lines[1:], shown, strict=True):
+                _show_heat(axes_line[column], images[number], maps[name][number])
+                axes_line[column].set_title(row[name], fontsize=8)
+    return figure
+
+
+def draw_embedding(table: pd.DataFrame, class_names: list[str], space: str) -> Figure:
+    """Draw images as points that stand together where the images are alike.
+
+    Args:
+        table: class (its name), pca_1, pca_2, tsne_1, tsne_2.
+        class_names: in label order.
+        space: what the images were compared by, in words.
+    """
+    figure = Figure(figsize=(10, 5.8), layout="constrained")
+    figure.suptitle(f"Test images by {space}")
+    size = float(np.clip(20_000 / len(table), 2, 30))
+    for axis, method in zip(figure.subplots(1, 2), ("PCA", "t-SNE"), strict=True):
+        columns = [f"{method.replace('-', '').lower()}_{number}" for number in (1, 2)]
+        for name, color in zip(class_names, choose_colors(len(class_names)), strict=True):
+            points = table.loc[table["class"] == name, columns].to_numpy()
+            axis.scatter(*points.T, s=size, color=color, label=name, alpha=0.6, linewidths=0)
+        axis.set(xticks=[], yticks=[], title=method)
+        axis.set_aspect("equal", adjustable="datalim")
+    if len(class_names) <= MAX_CLASSES_SHOWN:
+        legend = figure.legend(
+            *axis.get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False
+        )
+        for handle in legend.legend_handles:
+            handle.set(alpha=1, sizes=[40])
+    return figure
+
+
+def choose_colors(count: int) -> list:
+    """Choose a colour for each of `count` classes, as far apart as they can be."""
+    if count <= 20:
+        palette = matplotlib.colormaps["tab10" if count <= 10 else "tab20"]
+        return [palette(number) for number in range(count)]
+    palette = matplotlib.colormaps["hsv"]
+    return [palette(number / count) for number in range(count)]
+
+
+def _show_heat(axis, image: np.ndarray, heat: np.ndarray) -> None:
+    """Show an image in grey under a map of the same place, whatever the map's size."""
+    height, width = image.shape[:2]
+    axis.imshow(image.mean(axis=-1), cmap="gray", vmin=0, vmax=255)
+    axis.imshow(
+        heat,
+        cmap="inferno",
+        vmin=0,
+        vmax=1,
+        alpha=0.65,
+        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+        interpolation="bilinear",
+    )
+
+
+def draw_disagreements(
+    images: np.ndarray, table: pd.DataFrame, names: tuple[str, str], rows: int = 2
+) -> Figure:
+    """Draw the images that one of two runs gets right and the other wrong, a block for each.
+
+    Those come first where both are sure: they tell most of how the two differ.
+
+    Args:
+        images: uint8 (n, height, width, 1 or 3), may be a memory map.
+        table: in the images' order: actual, predicted_first, probability_first, predicted_second,
+            probability_second.
+        names: of the first and the second run.
+        rows: of eight images, in each block.
+    """
+    columns = 8
+    table = table.reset_index(drop=True)
+    sureness = table[["probability_first", "probability_second"]].min(axis=1)
+    table = table.loc[sureness.sort_values(ascending=False, kind="stable").index]
+    hits = {side: table[f"predicted_{side}"] == table["actual"] for side in ("first", "second")}
+    figure = Figure(figsize=(columns * 1.45, rows * 3.8 + 1), layout="constrained")
+    blocks = figure.subfigures(2, 1, hspace=0.04)
+    for block, (right, wrong), (name, other) in zip(
+        blocks, (("first", "second"), ("second", "first")), (names, names[::-1]), strict=True
+    ):
+        chosen = table[hits[right] & ~hits[wrong]]
+        block.suptitle(
+            f"Only {name} is right: {len(chosen):,}\n"
+            f"above each image its class and {name}'s probability, below it what {other} predicts",
+            fontsize=10,
+        )
+        axes = block.subplots(rows, columns, squeeze=False)
+        for axis in axes.flat[len(chosen) :]:
+            axis.axis("off")
+        for axis, (number, row) in zip(axes.flat, chosen.iterrows(), strict=False):
+            _show_image(axis, images[number])
+            above = f"{row['actual']} {row[f'probability_{right}']:.2f}"
+            below = f"{row[f'predicted_{wrong}']} {row[f'probability_{wrong}']:.2f}"
+            axis.set_title(above, fontsize=8, color=TRAIN_COLOR)
+            axis.set_xlabel(below, fontsize=8, color=VAL_COLOR)
     return figure
 
 

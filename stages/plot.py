@@ -28,6 +28,8 @@ def main():
     predictions = read_table("predictions")
     test_images = open_array(ARRAYS / "test_images.npy")
     first = predictions.iloc[0]
+    heat = read_arrays("class_activation")
+    examples = heat.pop("row")
     drawn = {
         "samples": figures.draw_samples(
             open_array(ARRAYS / "train_images.npy"),
@@ -40,11 +42,15 @@ def main():
         ),
         "mistakes": figures.draw_mistakes(test_images, predictions),
         "per_class": figures.draw_class_scores(read_table("per_class")),
+        "reliability": figures.draw_reliability(pd.read_csv(PLOTS / "reliability.csv")),
         "activations": figures.draw_activations(
             test_images[0],
-            dict(np.load(EVALUATION / "activations.npz", allow_pickle=False)),
+            read_arrays("activations"),
             f"Activation maps of test image {first['id']}: {first['actual']}, "
             f"predicted {first['predicted']} ({first['probability']:.2f})",
+        ),
+        "class_activation": figures.draw_class_activation(
+            test_images[examples], predictions.iloc[examples], heat
         ),
     }
     for name, figure in drawn.items():
@@ -56,6 +62,11 @@ def main():
 def read_table(name: str) -> pd.DataFrame:
     """Read one of the tables in plots/, whose class names may look like missing values."""
     return pd.read_csv(PLOTS / f"{name}.csv", keep_default_na=False)
+
+
+def read_arrays(name: str) -> dict[str, np.ndarray]:
+    """Read arrays that evaluate has stored under names."""
+    return dict(np.load(EVALUATION / f"{name}.npz", allow_pickle=False))
 
 
 if __name__ == "__main__":

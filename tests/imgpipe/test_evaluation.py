@@ -1,13 +1,16 @@
 """imgpipe.evaluation: cases worked out by hand."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from imgpipe.evaluation import (
+    choose_examples,
     measure_calibration_error,
     score_classes,
     score_predictions,
     tabulate_predictions,
+    tabulate_reliability,
 )
 
 LABELS = np.array([0, 0, 1, 1])
@@ -48,6 +51,27 @@ def test_calibration_error():
 def test_a_sure_and_right_model_is_calibrated():
     assert measure_calibration_error(np.array([0, 1]), np.eye(2)) == 0
     assert measure_calibration_error(np.array([1, 0]), np.eye(2)) == 1
+
+
+def test_reliability_table():
+    table = tabulate_reliability(LABELS, PROBABILITIES, bins=4)  # 0.9, 0.6, 0.8, 0.7
+    assert table["images"].tolist() == [0, 0, 2, 2]
+    assert table[["confidence_low", "confidence_high"]].iloc[2].tolist() == [0.5, 0.75]
+    assert table["confidence"].tolist()[2:] == [pytest.approx(0.65), pytest.approx(0.85)]
+    assert table["accuracy"].tolist()[2:] == [0.5, 1]
+    assert table["accuracy"].isna().tolist() == [True, True, False, False]
+
+
+def test_examples_are_one_right_a_class_and_the_surest_mistakes():
+    table = pd.DataFrame(
+        {
+            "actual": list("aabbc"),
+            "predicted": list("aabab"),
+            "probability": [0.9, 1.0, 0.5, 0.7, 0.8],
+        }
+    )
+    assert choose_examples(table, 2).tolist() == [0, 2, 4, 3]
+    assert choose_examples(table, 1).tolist() == [0, 4]
 
 
 def test_class_scores():

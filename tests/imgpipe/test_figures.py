@@ -89,3 +89,48 @@ def test_files_are_png_and_the_same_each_time(tmp_path, classes):
             figures.save_figure(draw(), tmp_path / name)
         assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
         assert Image.open(tmp_path / "a.png").format == "PNG"
+
+
+def test_reliability_is_drawn_for_the_ranges_that_have_images():
+    table = pd.DataFrame(
+        {
+            "confidence_low": [0, 0.5],
+            "confidence_high": [0.5, 1],
+            "images": [0, 4],
+            "confidence": [np.nan, 0.9],
+            "accuracy": [np.nan, 0.75],
+        }
+    )
+    above, below = figures.draw_reliability(table).axes
+    (bar,) = above.patches
+    assert (bar.get_x(), bar.get_height()) == (0.5, 0.75)
+    assert [bar.get_height() for bar in below.patches] == [0, 4]
+
+
+def test_class_activation_shows_mistakes_for_both_classes():
+    images, _ = make_images(3)
+    table = predictions(["a", "b", "a"], ["a", "a", "b"], [1, 0.9, 0.8])
+    maps = {"predicted": np.ones((3, 4, 4)), "actual": np.zeros((3, 4, 4))}
+    figure = figures.draw_class_activation(images, table, maps)
+    titles = [axis.get_title() for axis in figure.axes if axis.images]
+    wrong = ["b\ntaken for a 0.90", "a\ntaken for b 0.80"]
+    assert titles == ["a\n1.00", "a", *wrong, "a", "b", "b", "a"]
+    without = {name: np.zeros((3, 0, 0)) for name in maps}
+    assert "no convolutions" in " ".join(
+        texts(figures.draw_class_activation(images, table, without))
+    )
+
+
+@pytest.mark.parametrize("count", [2, 15, 30])
+def test_an_embedding_has_a_colour_a_class(count):
+    names = [f"class {number}" for number in range(count)]
+    table = pd.DataFrame(
+        np.random.default_rng(0).normal(size=(60, 4)),
+        columns=["pca_1", "pca_2", "tsne_1", "tsne_2"],
+    )
+    table["class"] = [names[number % count] for number in range(60)]
+    figure = figures.draw_embedding(table, names, "raw pixels")
+    for axis, columns in zip(figure.axes, (["pca_1", "pca_2"], ["tsne_1", "tsne_2"]), strict=True):
+        assert len({tuple(points.get_facecolor()[0]) for points in axis.collections}) == count
+        expected = table.loc[table["class"] == "class 1", columns]
+        np.testing.assert_array_equal(axis.collections[1].get_offsets(), expected)

@@ -7,9 +7,20 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tiny import CHECKS, ROOT, STAGES
+from tiny import CHECKS, EMBED, ROOT, STAGES
 
-PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+
+def read_pipeline() -> dict[str, dict]:
+    """Read the stages of dvc.yaml; those of a `foreach` under their full names."""
+    stages = {}
+    for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items():
+        for key in stage.get("foreach", [None]):
+            full_name = f"{name}@{key}" if key else name
+            stages[full_name] = stage.get("do", stage)
+    return stages
+
+
+PIPELINE = read_pipeline()
 MODELS = sorted(path.stem for path in (ROOT / "imgpipe/models").glob("*.py"))
 
 
@@ -38,16 +49,18 @@ def follow_imports(file: Path) -> set[str]:
 
 
 def test_the_pipeline_has_the_stages_of_the_scripts():
-    assert list(PIPELINE) == STAGES
+    assert list(PIPELINE) == [*STAGES, *EMBED]
     for name, stage in PIPELINE.items():
         script = f"stages.check data/checked/{name[6:]}" if name in CHECKS else f"stages.{name}"
+        if name in EMBED:
+            script = "stages.embed ${key}"
         assert stage["cmd"] == f"python -m {script}"
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [*STAGES, *EMBED])
 def test_every_import_stands_in_deps_and_nothing_else(stage):
     deps = {dep for dep in PIPELINE[stage]["deps"] if dep.endswith(".py")}
-    script = "check" if stage in CHECKS else stage
+    script = "check" if stage in CHECKS else stage.partition("@")[0]
     needed = follow_imports(ROOT / f"stages/{script}.py")
     if stage == "train":  # imported by name
         for model in MODELS:
@@ -67,11 +80,14 @@ def test_every_model_has_a_block_and_the_other_way_round():
     assert sorted(params["models"]) == MODELS
 
 
-@pytest.mark.parametrize("stage", ["fetch", "split", "preprocess", "features", "plot"])
+@pytest.mark.parametrize(
+    "stage", ["fetch", "split", "preprocess", "features", "plot", "embed pixels"]
+)
 def test_stages_that_compute_nothing_with_tensorflow_do_not_import_it(trained, stage):
     """The stage runs in full, parameters checked, on the default model: cnn1 has no backbone."""
+    stage, *arguments = stage.split()
     script = (
-        f"import sys; from stages import {stage}; {stage}.main();"
+        f"import sys; sys.argv[1:] = {arguments}; from stages import {stage}; {stage}.main();"
         "print('imported:', sorted({'tensorflow', 'keras'} & set(sys.modules)))"
     )
     assert "imported: []" in trained.run("python", "-c", script, PYTHONPATH=".").stdout

@@ -73,7 +73,8 @@ def test_queued_experiments_run_from_a_clean_clone_with_its_data_in_the_cache(tr
     trained.run("git", "clone", "-q", str(trained.folder), str(tmp_path / "clone"))
     clone = Project(tmp_path / "clone")
     clone.run("cp", "-r", str(trained.folder / ".dvc/cache"), ".dvc/cache")
-    clone.run("dvc", "exp", "run", "--queue", "-S", "model=cnn1,cnn3", "-S", "models.cnn1.epochs=1")
+    settings = "-S", "model=cnn1,cnn3", "-S", "models.cnn1.epochs=1"
+    clone.run("dvc", "exp", "run", "--queue", *settings, "evaluate")
     clone.run("dvc", "queue", "start", "-j", "2")
     deadline = time.monotonic() + 400
     scored = set()
