@@ -3,6 +3,7 @@
 import pandas as pd
 
 SCORES = ("accuracy", "macro_f1", "val_accuracy")
+REPEATED = ("seed", "split_seed", "fold")  # settings in which repeats of one experiment differ
 
 
 def average_repeats(experiments: list[dict]) -> pd.DataFrame:
@@ -22,9 +23,8 @@ def average_repeats(experiments: list[dict]) -> pd.DataFrame:
     runs = pd.DataFrame(map(_describe, filter(_has_finished, experiments)))
     if runs.empty:
         return runs
-    repeated = ["seed", "split_seed", "fold"]
-    settings = [column for column in runs.columns if column not in (*repeated, *SCORES)]
-    runs = runs.drop_duplicates([*settings, *repeated])
+    settings = [column for column in runs.columns if column not in (*REPEATED, *SCORES)]
+    runs = runs.drop_duplicates([*settings, *REPEATED])
     rows = []
     for values, group in runs.groupby(settings, dropna=False, sort=False):
         row = dict(zip(settings, values, strict=True)) | {
@@ -41,6 +41,15 @@ def average_repeats(experiments: list[dict]) -> pd.DataFrame:
     return table.drop(columns=[s for s in settings[2:] if counts[s].max() == 1])
 
 
+def word_scores(table: pd.DataFrame) -> pd.DataFrame:
+    """Replace means and deviations by columns of words."""
+    worded = table.drop(columns=[f"{score}_sd" for score in SCORES])
+    for score in SCORES:
+        pairs = zip(table[score], table[f"{score}_sd"], strict=True)
+        worded[score] = [f"{m:.4f}" + ("" if pd.isna(sd) else f" ± {sd:.4f}") for m, sd in pairs]
+    return worded
+
+
 def _has_finished(experiment: dict) -> bool:
     """Tell whether the scores are the experiment's own.
 
@@ -53,17 +62,31 @@ def _has_finished(experiment: dict) -> bool:
     )
 
 
-def _describe(experiment: dict) -> dict:
-    """Pick what counts of an experiment: its own dataset's and model's parameters, its scores."""
-    dataset, model = experiment["dataset"], experiment["model"]
-    described = {"dataset": dataset, "model": model}
-    for name, value in experiment.items():
+def pick_settings(params: dict) -> dict:
+    """Pick what counts of an experiment's parameters.
+
+    Args:
+        params: by their dotted names, those of other datasets and models among them.
+
+    Returns:
+        dataset, model, the parameters of their two blocks without the blocks' names, and
+        REPEATED ("" for what there is not).
+    """
+    dataset, model = params["dataset"], params["model"]
+    settings = {"dataset": dataset, "model": model}
+    for name, value in params.items():
         if name.startswith((f"datasets.{dataset}.", f"models.{model}.")):
-            described[name.split(".", 2)[2]] = _word(value)
-    described["seed"] = _word(experiment["seed"])
-    described["split_seed"] = described.pop("split.seed", "")
-    described["fold"] = described.pop("split.fold", "")
-    return described | {score: float(experiment[score]) for score in SCORES}
+            settings[name.split(".", 2)[2]] = value
+    settings["seed"] = params["seed"]
+    settings["split_seed"] = settings.pop("split.seed", "")
+    settings["fold"] = settings.pop("split.fold", "")
+    return settings
+
+
+def _describe(experiment: dict) -> dict:
+    """Put an experiment's settings, as words, and its scores into one row."""
+    row = {name: _word(value) for name, value in pick_settings(experiment).items()}
+    return row | {score: float(experiment[score]) for score in SCORES}
 
 
 def _word(value) -> str:

@@ -10,9 +10,7 @@ import contextlib
 import io
 import sys
 
-import pandas as pd
-
-from imgpipe.repeats import SCORES, average_repeats
+from imgpipe.repeats import average_repeats, word_scores
 from imgpipe.stage import run_main
 
 
@@ -38,15 +36,6 @@ def read_experiments() -> list[dict]:
 
     with contextlib.redirect_stdout(io.StringIO()):  # it announces what it reads
         return dvc.api.exp_show()
-
-
-def word_scores(table: pd.DataFrame) -> pd.DataFrame:
-    """Replace means and deviations by columns of words."""
-    worded = table.drop(columns=[f"{score}_sd" for score in SCORES])
-    for score in SCORES:
-        pairs = zip(table[score], table[f"{score}_sd"], strict=True)
-        worded[score] = [f"{m:.4f}" + ("" if pd.isna(sd) else f" ± {sd:.4f}") for m, sd in pairs]
-    return worded
 
 
 if __name__ == "__main__":
