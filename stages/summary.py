@@ -30,9 +30,10 @@ def main():
         print(f"  {name:<18} {value}")
     print(
         "\nLook next (in the environment: . .venv/bin/activate)\n"
-        "  plots/*.png                        the figures\n"
+        "  plots/report.html                  everything on one page, without a network\n"
         "  dvc plots show --open              interactive curves and confusion matrix\n"
-        "  dvc exp run -S model=cnn4          another model; dvc exp show --only-changed compares\n"
+        "  dvc exp run -S model=cnn4          another model\n"
+        "  python -m stages.compare main NAME is an experiment's difference more than noise?\n"
         "  python -m stages.predict FILE      classify an image of your own"
     )
 
