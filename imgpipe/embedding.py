@@ -7,10 +7,12 @@ from PIL import Image
 from sklearn.decomposition import PCA
 
 from imgpipe.images import to_picture
+from imgpipe.stage import progress_bar
 
 MOST_POINTS = 10_000
 LARGEST_SIDE = 32  # pixels; of images that are compared by their pixels
 _COMPONENTS = 50  # that t-SNE gets: the rest is noise, and slow
+_SHOWN_EVERY = 10  # iterations
 
 
 def choose_rows(count: int, limit: int = MOST_POINTS) -> np.ndarray:
@@ -77,10 +79,19 @@ def place_neighbours(components: np.ndarray) -> np.ndarray:
     if len(components) < 5:
         return start
     start = start * (1e-4 / max(float(start[:, 0].std()), 1e-12))
-    tsne = TSNE(
-        perplexity=min(30, (len(components) - 1) / 3),
-        initialization=start.astype(np.float64),
-        neighbors="exact",
-        n_jobs=cpu_count() if len(components) > 1000 else 1,
-    )
-    return np.asarray(tsne.fit(components), np.float32)
+    phases = {"early_exaggeration_iter": 250, "n_iter": 500}
+    with progress_bar(total=sum(phases.values()), unit=" iterations", desc="t-SNE") as bar:
+
+        def show(*_):
+            bar.update(_SHOWN_EVERY)
+
+        tsne = TSNE(
+            perplexity=min(30, (len(components) - 1) / 3),
+            initialization=start.astype(np.float64),
+            neighbors="exact",
+            n_jobs=cpu_count() if len(components) > 1000 else 1,
+            callbacks=show,
+            callbacks_every_iters=_SHOWN_EVERY,
+            **phases,
+        )
+        return np.asarray(tsne.fit(components), np.float32)

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from tqdm import tqdm
@@ -137,6 +137,11 @@ def quiet_import() -> Iterator[None]:
             os.close(saved)
 
 
-def progress_bar(**options) -> tqdm:
-    """Make a progress bar on standard error, silent where that is not a terminal."""
-    return tqdm(disable=None, leave=False, dynamic_ncols=True, **options)
+def progress_bar(items: Iterable | None = None, **options) -> tqdm:
+    """Make a progress bar on standard error, silent where that is not a terminal.
+
+    Args:
+        items: what to go through; None where `update` is called by hand.
+        **options: tqdm's: total, unit, desc.
+    """
+    return tqdm(items, disable=None, leave=False, dynamic_ncols=True, **options)

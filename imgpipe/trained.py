@@ -18,6 +18,7 @@ from imgpipe.contract import (
     load_contract,
     read_json,
 )
+from imgpipe.stage import progress_bar
 from imgpipe.weights_files import load_weights
 from imgpipe.wording import shorten, word_error
 
@@ -86,7 +87,12 @@ def predict_probabilities(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
     Returns:
         float32 (n, classes).
     """
-    return model.predict(inputs, batch_size=1024, verbose=0)
+    outputs = []
+    with progress_bar(total=len(inputs), unit=" images", desc="predict") as bar:
+        for start in range(0, len(inputs), 1024):
+            outputs.append(model.predict_on_batch(inputs[start : start + 1024]))
+            bar.update(len(outputs[-1]))
+    return np.concatenate(outputs)
 
 
 def load_trained(folder: Path) -> TrainedModel:

@@ -11,7 +11,7 @@ from imgpipe import figures
 from imgpipe.arrays import open_array
 from imgpipe.contract import load_contract
 from imgpipe.files import replacing
-from imgpipe.stage import run_stage
+from imgpipe.stage import progress_bar, run_stage
 
 ARRAYS = Path("data/arrays")
 EVALUATION = Path("data/evaluation")
@@ -53,7 +53,7 @@ def main():
             test_images[examples], predictions.iloc[examples], heat
         ),
     }
-    for name, figure in drawn.items():
+    for name, figure in progress_bar(drawn.items(), unit=" figures", desc="draw"):
         with replacing(PLOTS / f"{name}.png") as path:
             figures.save_figure(figure, path)
     print(f"plot: {len(drawn)} figures in {PLOTS}/")
