@@ -1,15 +1,17 @@
 # Every target sets up .venv first, from requirements.txt; nothing is installed outside this folder.
 PYTHON ?= python3.11
 VENV := .venv
+PORT ?= 6006
+FORMAT ?= onnx
 FUZZ_SECONDS ?= 240
 TARGETS ?= zip tar idx cifar csv image params contract architecture weights
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro verify test lint fuzz clean
+.PHONY: help setup repro report tensorboard projector serve export verify test browser lint fuzz clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.installed ## make .venv and install requirements.txt
 
@@ -24,20 +26,40 @@ repro: setup ## run what params.yaml asks for, from the source to the scores
 	@python -m stages.recover
 	@python -m stages.check
 	@dvc repro
+	@python -m stages.report
 	@python -m stages.summary
+
+report: setup ## write plots/report.html, one page with all there is to see
+	@python -m stages.report
+
+tensorboard: setup ## training curves, images and histograms, on http://localhost:6006 (or PORT=…)
+	@tensorboard --logdir data/tensorboard/runs --host localhost --port $(PORT)
+
+projector: setup ## walk through the test images in three dimensions, on http://localhost:6006 (or PORT=…)
+	@python -m stages.projector
+	@tensorboard --logdir data/tensorboard/projector --host localhost --port $(PORT)
+
+serve: setup $(VENV)/.serve ## a page to drop images on, on http://localhost:8000
+	@python -m stages.predict --serve
+
+export: setup $(VENV)/.export ## the trained model as FORMAT=onnx (or tflite, saved_model)
+	@python -m stages.export --format $(FORMAT)
+
+$(VENV)/.%: requirements-%.txt $(VENV)/.installed
+	@python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
 
 verify: setup ## run it all anew in a temporary clone: are the bytes the same?
 	@python -m stages.verify
 
-test: setup lint ## run every test
+test: setup $(VENV)/.serve $(VENV)/.export lint ## run every test
 	@python -m pytest
 
 lint: setup ## check style and format
 	@ruff check .
 	@ruff format --check .
 
-fuzz: setup ## look for files that break a reader: FUZZ_SECONDS=240 for each of TARGETS
-	@python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fuzz.txt
+fuzz: setup $(VENV)/.fuzz ## look for files that break a reader: FUZZ_SECONDS=240 for each of TARGETS
 	@for target in $(TARGETS); do \
 		echo "fuzzing $$target"; \
 		python -m fuzz.run $$target -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=fuzz/ || exit 1; \

@@ -1,11 +1,19 @@
 """python -m stages.predict, on files of every kind."""
 
+import importlib.util
 import json
+import re
+import signal
+import socket
+import sys
+import time
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from stages import predict
 from tiny import make_images
 
 
@@ -36,19 +44,93 @@ def evaluated(project):
     return dict(zip(contract["class_names"], map(float, row), strict=True))
 
 
-def test_predicts_any_kind_of_file_as_evaluation_does(trained, tmp_path):
-    images = np.load(trained.folder / "data/arrays/test_images.npy")
-    names = write_kinds(tmp_path, images[0, ..., 0])
-    files = [str(tmp_path / name) for name in names]
-    lines = trained.run("python", "-m", "stages.predict", "--json", "--top", "10", *files).stdout
-    results = [json.loads(line) for line in lines.splitlines()]
-    assert [r["image"] for r in results] == files
-    for result in results:
-        assert sum(result["classes"].values()) == pytest.approx(1, abs=1e-4)
-        assert list(result["classes"].values()) == sorted(result["classes"].values(), reverse=True)
-    for name in ("grey.png", "rgb.png", "rgba.png", "sixteen.png"):  # the same pixels
-        classes = results[names.index(name)]["classes"]
-        assert classes == pytest.approx(evaluated(trained), abs=1e-5), name
+@pytest.fixture(scope="module")
+def kinds(finished_project, tmp_path_factory):
+    """Files of many kinds, and the classes that the command line gives each."""
+    folder = tmp_path_factory.mktemp("kinds")
+    images = np.load(finished_project.folder / "data/arrays/test_images.npy")
+    files = [folder / name for name in write_kinds(folder, images[0, ..., 0])]
+    command = ("python", "-m", "stages.predict", "--json", "--top", "10", *map(str, files))
+    results = [json.loads(line) for line in finished_project.run(*command).stdout.splitlines()]
+    assert [result["image"] for result in results] == list(map(str, files))
+    return {file: result["classes"] for file, result in zip(files, results, strict=True)}
+
+
+def test_predicts_any_kind_of_file_as_evaluation_does(finished_project, kinds):
+    for classes in kinds.values():
+        assert sum(classes.values()) == pytest.approx(1, abs=1e-4)
+        assert list(classes.values()) == sorted(classes.values(), reverse=True)
+    for file, classes in kinds.items():
+        if file.name in ("grey.png", "rgb.png", "rgba.png", "sixteen.png"):  # the same pixels
+            assert classes == pytest.approx(evaluated(finished_project), abs=1e-5), file
+
+
+def test_the_page_gives_what_the_command_line_gives_and_ends_on_ctrl_c(
+    finished_project, kinds, tmp_path
+):
+    pytest.importorskip("flask")
+    large = tmp_path / "large.bmp"  # too large for the server's memory
+    Image.new("L", (1000, 1000)).save(large)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    command = ("python", "-m", "stages.predict", "--serve", "--port", "0", "--top", "10")
+    with finished_project.start(*command, TMPDIR=str(scratch)) as process:
+        try:
+            assert "loading cnn1, trained on fashion_mnist" in process.stdout.readline()
+            address = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())[0]
+            for file, classes in kinds.items():
+                answer = dict(ask(address, file)["classes"])
+                assert list(answer) == list(classes)
+                # Of one image a batch, where the command line has all in one.
+                assert answer == pytest.approx(classes, abs=2e-6), file
+            assert "classes" in ask(address, large)
+            start = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            rest = process.communicate(timeout=30)[0]
+        finally:
+            process.kill()
+    assert time.monotonic() - start < 4  # two seconds, on a machine that does nothing else
+    assert rest == "interrupted\n"
+    assert process.returncode == 128 + signal.SIGINT
+    assert not list(scratch.iterdir())
+
+
+def ask(address, file):
+    """Send an image file as the page does."""
+    headers = {"Content-Type": "application/octet-stream"}
+    with urlopen(Request(f"{address}predict", file.read_bytes(), headers)) as response:
+        return json.load(response)
+
+
+def test_a_port_that_is_taken():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match=f"127.0.0.1:{port}: .*in use.*--port"):
+            predict.open_socket("127.0.0.1", port)
+
+
+def test_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"flask: .*--require-hashes -r requirements-serve\.txt"):
+        predict.check_packages()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("", "name at least one IMAGE"),
+        ("--serve a.png", "--serve takes neither IMAGE"),
+        ("--serve --json", "--serve takes neither IMAGE nor --json"),
+        ("--serve --port 65536", "--port 65536 must lie in"),
+        ("--top 0 a.png", "--top 0 must be 1 or greater"),
+    ],
+)
+def test_words_that_do_not_go_together(monkeypatch, capsys, words, message):
+    monkeypatch.setattr(sys, "argv", ["predict", *words.split()])
+    with pytest.raises(SystemExit) as error:
+        predict.parse_arguments()
+    assert error.value.code == 2
+    assert message in capsys.readouterr().err
 
 
 def test_top_and_plain_output(trained, tmp_path):
