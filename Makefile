@@ -1,6 +1,7 @@
 # Every target sets up .venv first, from requirements.txt; nothing is installed outside this folder.
 PYTHON ?= python3.11
 VENV := .venv
+PLOTS_PAGE := .dvc/plots_page.html
 PORT ?= 6006
 FORMAT ?= onnx
 FUZZ_SECONDS ?= 240
@@ -13,7 +14,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
 
-setup: $(VENV)/.installed ## make .venv and install requirements.txt
+setup: $(VENV)/.installed $(PLOTS_PAGE) ## make .venv, install requirements.txt, write DVC's page
 
 $(VENV)/.installed: requirements.txt
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11, or name one with 'make PYTHON=...'" >&2; exit 1; }
@@ -21,6 +22,9 @@ $(VENV)/.installed: requirements.txt
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $@
+
+$(PLOTS_PAGE): $(VENV)/.installed stages/plots_page.py imgpipe/templates/plots_page.html imgpipe/vega.py
+	@python -m stages.plots_page
 
 repro: setup ## run what params.yaml asks for, from the source to the scores
 	@python -m stages.recover
@@ -54,6 +58,9 @@ verify: setup ## run it all anew in a temporary clone: are the bytes the same?
 
 test: setup $(VENV)/.serve $(VENV)/.export lint ## run every test
 	@python -m pytest
+
+browser: setup $(VENV)/.browser ## install what the tests in a browser need, Chromium too
+	@python tests/support/chromium.py
 
 lint: setup ## check style and format
 	@ruff check .
