@@ -53,18 +53,30 @@ def run_main(main: Callable[[], None], stage: str | None = None) -> None:
             interruption.end()
         if os.environ.get("IMGPIPE_TRACEBACK") == "1":
             raise
-        if is_disk_full(error):
-            where = f"{error.filename}: " if error.filename else ""
-            sys.exit(f"error: {where}the disk is full; free some space, then " + GOES_ON)
-        # The second is TensorFlow's, which must not be imported to be told.
-        if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
-            sys.exit(
-                "error: there is not enough memory; close other programs, or lower batch_size or "
-                "image_size"
-            )
-        if isinstance(error, ValueError | OSError):
-            sys.exit(f"error: {error}")
-        raise
+        message = _word_failure(error)
+        if message is None:
+            raise
+        sys.exit(f"{_color_red('error:')} {message}")
+
+
+def _word_failure(error: BaseException) -> str | None:
+    """Word what has gone wrong, if it is nothing for a traceback."""
+    if is_disk_full(error):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}the disk is full; free some space, then {GOES_ON}"
+    # The second is TensorFlow's, which must not be imported to be told.
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        return "there is not enough memory; close other programs, or lower batch_size or image_size"
+    return str(error) if isinstance(error, ValueError | OSError) else None
+
+
+def _color_red(text: str) -> str:
+    """Make a word red where standard error is a terminal, unless NO_COLOR asks for none.
+
+    Source: the convention of no-color.org.
+    """
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return text if plain or not sys.stderr.isatty() else f"\033[31m{text}\033[0m"
 
 
 def _alone(stage: str) -> contextlib.AbstractContextManager:

@@ -54,6 +54,25 @@ def test_a_defect_of_ours_keeps_its_traceback():
     assert "Traceback" in result.stderr and result.stderr.endswith("KeyError: 'x'\n")
 
 
+@pytest.mark.parametrize(
+    ("environment", "line"),
+    [
+        ({"TERM": "xterm"}, "\033[31merror:\033[0m x"),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, "error: x"),
+        ({"TERM": "dumb"}, "error: x"),
+    ],
+)
+def test_a_terminal_shows_errors_in_colour_unless_it_is_to_show_none(environment, line):
+    leader, terminal = os.openpty()
+    script = f"{RUN}def main():\n    raise ValueError('x')\nrun_main(main)\n"
+    names = ("NO_COLOR", "IMGPIPE_TRACEBACK")
+    inherited = {key: value for key, value in os.environ.items() if key not in names}
+    subprocess.run([sys.executable, "-c", script], stderr=terminal, env=inherited | environment)
+    assert os.read(leader, 1000).decode() == f"{line}\r\n"
+    os.close(terminal)
+    os.close(leader)
+
+
 BUSY = {
     "in Python": "while True: pass",
     "in native code": "import hashlib; hashlib.pbkdf2_hmac('sha256', b'', b'', 2 * 10**9)",
