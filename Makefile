@@ -2,7 +2,6 @@
 PYTHON ?= python3.11
 VENV := .venv
 PLOTS_PAGE := .dvc/plots_page.html
-PORT ?= 6006
 FORMAT ?= onnx
 FUZZ_SECONDS ?= 240
 TARGETS ?= zip tar idx cifar csv image params contract architecture weights
@@ -36,12 +35,12 @@ repro: setup ## run what params.yaml asks for, from the source to the scores
 report: setup ## write plots/report.html, one page with all there is to see
 	@python -m stages.report
 
-tensorboard: setup ## training curves, images and histograms, on http://localhost:6006 (or PORT=…)
-	@tensorboard --logdir data/tensorboard/runs --host localhost --port $(PORT)
+tensorboard: setup ## show training curves, images and histograms in TensorBoard
+	@python -m stages.board runs
 
-projector: setup ## walk through the test images in three dimensions, on http://localhost:6006 (or PORT=…)
+projector: setup ## walk through the test images in three dimensions, in TensorBoard
 	@python -m stages.projector
-	@tensorboard --logdir data/tensorboard/projector --host localhost --port $(PORT)
+	@python -m stages.board projector
 
 serve: setup $(VENV)/.serve ## a page to drop images on, on http://localhost:8000
 	@python -m stages.predict --serve

@@ -16,13 +16,14 @@ from imgpipe.history import choose_epoch, has_stopped_rising
 from imgpipe.params import Params
 from imgpipe.schedules import build_schedule
 from imgpipe.schema import Recipe
+from imgpipe.training_log import TrainingLog, arrange_sheet
 
 LARGEST_LEAST_SIZE = 128  # where the search for the smallest images that a model takes ends
 CROSS_ENTROPY = "cross_entropy"
 
 
 def train_new_model(
-    params: Params, class_count: int, train: tuple, val: tuple, work: Path
+    params: Params, class_count: int, train: tuple, val: tuple, work: Path, log: TrainingLog | None
 ) -> tuple[keras.Model, list[dict]]:
     """Build and train the model that the parameters ask for, the same to the bit each time.
 
@@ -32,13 +33,14 @@ def train_new_model(
         train: inputs and labels, as in training_batches.
         val: the same, to choose the best epoch by.
         work: as in train_model.
+        log: as in train_model.
 
     Returns:
         The model and the history, as in train_model.
     """
     make_deterministic(params.seed)
     model = build_model(params.model_name, train[0].shape[1:], class_count, params.options)
-    return model, train_model(model, train, val, params.recipe, params.seed, work)
+    return model, train_model(model, train, val, params.recipe, params.seed, work, log)
 
 
 def build_model(name: str, input_shape: tuple, class_count: int, options: dict) -> keras.Model:
@@ -152,6 +154,7 @@ def train_model(
     recipe: Recipe,
     seed: int,
     work: Path,
+    log: TrainingLog | None = None,
 ) -> list[dict]:
     """Train a model in place and leave it with the weights of the epoch that choose_epoch names.
 
@@ -166,6 +169,7 @@ def train_model(
         recipe: the model's recipe.
         seed: of orders and augmentations.
         work: existing folder for this training alone.
+        log: what TensorBoard shows of the training; None for nothing.
 
     Returns:
         One mapping an epoch: epoch (from 1), loss, accuracy, val_loss, val_accuracy; as many as
@@ -184,6 +188,8 @@ def train_model(
     if not state.load(work / CHECKPOINT):
         _adapt(model, plain_batches(*train, 1024))
     total, first = recipe.epochs + recipe.augmented_epochs, len(state.history)
+    if log and not first:
+        log.begin(model, _show_inputs(*train, recipe, seed))
     if not _ends_early(state.history, recipe) and first < total:
         batches = training_batches(*train, recipe, seed, first)
         val_batches, class_count = plain_batches(*val, 1024), model.output_shape[-1]
@@ -202,7 +208,7 @@ def train_model(
             class_weight=class_weights,
             callbacks=[
                 keras.callbacks.TerminateOnNaN(),
-                _AfterEachEpoch(state, recipe, work / CHECKPOINT),
+                _AfterEachEpoch(state, recipe, work / CHECKPOINT, log),
             ],
             verbose=1 if sys.stdout.isatty() else 2,
         )
@@ -265,11 +271,18 @@ def build_optimizer(recipe: Recipe, train_count: int) -> keras.optimizers.Optimi
 class _AfterEachEpoch(keras.callbacks.Callback):
     """Keeps each epoch's scores and the training's state, and ends it early if asked."""
 
-    def __init__(self, state: TrainingState, recipe: Recipe, checkpoint: Path):
+    def __init__(
+        self,
+        state: TrainingState,
+        recipe: Recipe,
+        checkpoint: Path,
+        log: TrainingLog | None,
+    ):
         super().__init__()
         self.state = state
         self.recipe = recipe
         self.checkpoint = checkpoint
+        self.log = log
 
     def on_epoch_end(self, epoch, logs):
         scores = {name: float(value) for name, value in logs.items()}
@@ -285,6 +298,9 @@ class _AfterEachEpoch(keras.callbacks.Callback):
         history.append({"epoch": epoch + 1, **scores})
         if self.recipe.restore_best_weights and choose_epoch(history, True) is history[-1]:
             self.state.keep_as_best()
+        if self.log:  # before the state is kept, so that no kill leaves a gap
+            learning_rate = float(self.state.optimizer.learning_rate)
+            self.log.add_epoch(history[-1], learning_rate, self.model)
         self.state.save(self.checkpoint)
         self.model.stop_training = _ends_early(history, self.recipe)
 
@@ -292,6 +308,24 @@ class _AfterEachEpoch(keras.callbacks.Callback):
 def _ends_early(history: list[dict], recipe: Recipe) -> bool:
     settings = recipe.early_stopping
     return bool(settings and has_stopped_rising(history, settings.patience, settings.min_delta))
+
+
+def _show_inputs(inputs, labels, recipe: Recipe, seed: int) -> dict[str, np.ndarray]:
+    """Arrange the first images of the plain and of the augmented epochs, as the network gets them.
+
+    Returns:
+        Name to sheet, as arrange_sheet makes them; nothing for features.
+    """
+    if recipe.features:
+        return {}
+    first_epochs = {"images": 0} if recipe.epochs else {}
+    if recipe.augmented_epochs:
+        first_epochs["augmented_images"] = recipe.epochs
+    sheets = {}
+    for name, epoch in first_epochs.items():
+        images, _ = next(iter(training_batches(inputs, labels, recipe, seed, epoch)))
+        sheets[name] = arrange_sheet(images.numpy())
+    return sheets
 
 
 def _adapt(model: keras.Model, batches: tf.data.Dataset) -> None:

@@ -5,9 +5,13 @@ names, and the backbone's weights if there is one: all that prediction needs. pl
 a line an epoch, metrics/train.json the scores on train and val at the best one. Test data is not
 read here. A killed training goes on after its last epoch, which data/unfinished/train holds;
 metrics/environment.json, which is no output for DVC, says on what it was computed.
+data/tensorboard/runs, no output either, has the curves of this and earlier trainings, one folder
+each, of the present one while it runs.
 """
 
 import json
+import os
+import re
 import time
 from pathlib import Path
 
@@ -30,6 +34,7 @@ MODEL = Path("data/model")
 HISTORY = Path("plots/history.csv")
 METRICS = Path("metrics/train.json")
 ENVIRONMENT = Path("metrics/environment.json")
+LOGS = Path("data/tensorboard/runs")
 
 
 def main():
@@ -51,9 +56,11 @@ def main():
 
     with quiet_import():
         from imgpipe.training import train_new_model
+        from imgpipe.training_log import TrainingLog
 
+    log = TrainingLog(choose_log_folder(contract, work.name), describe_training(params, contract))
     class_count = len(contract.class_names)
-    model, history = train_new_model(params, class_count, train, val, work)
+    model, history = train_new_model(params, class_count, train, val, work, log)
     with replacing(MODEL) as folder:
         folder.mkdir()
         save_trained(folder, model, contract, FEATURES / "backbone" / BACKBONE_WEIGHTS)
@@ -94,6 +101,16 @@ def describe_training(params: Params, contract: Contract) -> dict:
         "options": params.options,
         "seed": params.seed,
     }
+
+
+def choose_log_folder(contract: Contract, training: str) -> Path:
+    """Name the folder of a training's log: the same for an equal training, and after a kill.
+
+    An experiment in a temporary folder logs into the project that it was started from (DVC_ROOT),
+    where it can be watched, and is kept.
+    """
+    name = re.sub(r"[^\w.-]", "_", f"{contract.dataset}-{contract.model}-{training[:8]}")
+    return Path(os.environ.get("DVC_ROOT", "")) / LOGS / name
 
 
 def summarise(kept: dict, epochs: int) -> dict:
