@@ -1,7 +1,7 @@
 """Training a model: batches, optimiser, the loop, the best weights."""
 
 import math
-import sys
+import time
 from importlib import import_module
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from imgpipe.history import choose_epoch, has_stopped_rising
 from imgpipe.params import Params
 from imgpipe.schedules import build_schedule
 from imgpipe.schema import Recipe
+from imgpipe.stage import progress_bar
 from imgpipe.training_log import TrainingLog, arrange_sheet
 
 LARGEST_LEAST_SIZE = 128  # where the search for the smallest images that a model takes ends
@@ -209,8 +210,9 @@ def train_model(
             callbacks=[
                 keras.callbacks.TerminateOnNaN(),
                 _AfterEachEpoch(state, recipe, work / CHECKPOINT, log),
+                _ShowProgress(state.history, len(train[1]), recipe.batch_size, total),
             ],
-            verbose=1 if sys.stdout.isatty() else 2,
+            verbose=0,
         )
     if recipe.restore_best_weights:
         state.restore_best_weights()
@@ -303,6 +305,33 @@ class _AfterEachEpoch(keras.callbacks.Callback):
             self.log.add_epoch(history[-1], learning_rate, self.model)
         self.state.save(self.checkpoint)
         self.model.stop_training = _ends_early(history, self.recipe)
+
+
+class _ShowProgress(keras.callbacks.Callback):
+    """Shows an epoch's images as a bar while they pass, and its scores as a line."""
+
+    def __init__(self, history: list[dict], count: int, batch_size: int, epochs: int):
+        super().__init__()
+        self.history = history
+        self.count = count
+        self.batch_size = batch_size
+        self.epochs = epochs
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.name = f"epoch {epoch + 1}/{self.epochs}"
+        self.started = time.perf_counter()
+        self.bar = progress_bar(total=self.count, unit=" images", desc=self.name)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.bar.update(min(self.batch_size, self.count - batch * self.batch_size))
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.bar.close()
+        scores = {name: self.history[-1][name] for name in ("accuracy", "loss")}
+        scores |= {f"val {name}": self.history[-1][f"val_{name}"] for name in scores}
+        words = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+        seconds = time.perf_counter() - self.started
+        print(f"{self.name}: {words}, {seconds:.1f} s", flush=True)
 
 
 def _ends_early(history: list[dict], recipe: Recipe) -> bool:

@@ -93,7 +93,9 @@ def test_the_page_shows_thumbnails_classes_and_facts(board, page, screenshot):
     legend = panel.locator("vz-projector-legend")
     for name in CLASSES:
         legend.get_by_text(name, exact=True).wait_for()
-    projector.locator("vz-projector-inspector-panel input").first.fill(CLASSES[1])
+    inspector = projector.locator("vz-projector-inspector-panel")
+    inspector.locator("vz-projector-input input").fill("<img")
+    inspector.locator(".matches-list .label").first.click()
     card = projector.locator("vz-projector-metadata-card")
     card.get_by_text("wrong").wait_for()
     screenshot("projector")

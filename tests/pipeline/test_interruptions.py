@@ -123,7 +123,7 @@ def test_dvc_killed_with_all_that_it_runs_goes_on(finished_backbone_project, tmp
 def test_a_stage_that_outlived_its_dvc_is_not_started_twice(trained):
     trained.edit_params(models__cnn1__epochs=3000)
     process = trained.start("dvc", "repro")
-    while not process.stdout.readline().startswith("Epoch 2/"):
+    while not process.stdout.readline().startswith("epoch 2/"):
         assert process.poll() is None
     process.kill()  # dvc alone
     process.wait()
