@@ -96,12 +96,13 @@ def choose_examples(predictions: pd.DataFrame, count: int = 6) -> np.ndarray:
         count: of either kind.
 
     Returns:
-        Row numbers, int64: the first right prediction of each of the first `count` classes that
-        have one, then the most confident mistakes.
+        Row numbers, int64: right predictions, of as many classes as there are; then the most
+        confident mistakes.
     """
     table = predictions.reset_index(drop=True)
     right = table["actual"] == table["predicted"]
-    first = table[right].drop_duplicates("actual").head(count)
+    turns = table[right].groupby("actual").cumcount()  # the first of each class, then the second, …
+    first = turns.sort_values(kind="stable").head(count)
     wrong = table[~right].sort_values("probability", ascending=False, kind="stable").head(count)
     return np.array([*first.index, *wrong.index], np.int64)
 

@@ -62,7 +62,7 @@ def test_reliability_table():
     assert table["accuracy"].isna().tolist() == [True, True, False, False]
 
 
-def test_examples_are_one_right_a_class_and_the_surest_mistakes():
+def test_examples_are_right_ones_of_all_classes_and_the_surest_mistakes():
     table = pd.DataFrame(
         {
             "actual": list("aabbc"),
@@ -71,6 +71,7 @@ def test_examples_are_one_right_a_class_and_the_surest_mistakes():
         }
     )
     assert choose_examples(table, 2).tolist() == [0, 2, 4, 3]
+    assert choose_examples(table, 3).tolist() == [0, 2, 1, 4, 3]
     assert choose_examples(table, 1).tolist() == [0, 4]
 
 
