@@ -24,7 +24,7 @@ ALPHA = 0.05
 HEADLINES = {
     "same": "the same predictions",
     "within_noise": "within noise",
-    "chance": "two networks, one recipe",
+    "chance": "noise between repeats",
     "better_network": "the better network",
     "worse_network": "the worse network",
     "better_recipe": "the better recipe",

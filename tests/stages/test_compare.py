@@ -162,8 +162,8 @@ def test_text_and_markdown_say_the_same(recorded, capsys):
     for part in ("+0.2000 (+0.0", "the seed alone", "0.8000 ± 0.1414", "Holm"):
         assert part in text and part in markdown
     assert text.startswith("v2, puggy-ruff against first (dataset mine, 40 test images)")
-    assert "\nv2: two networks, one recipe; more than" in text and "|" not in text
-    assert "\n- v2: **two networks, one recipe**; more than" in markdown
+    assert "\nv2: noise between repeats; more than" in text and "|" not in text
+    assert "\n- v2: **noise between repeats**; more than" in markdown
 
 
 def test_the_sheet_of_two_is_drawn(recorded, capsys, tmp_path):
