@@ -17,7 +17,7 @@ setup: $(VENV)/.installed $(PLOTS_PAGE) ## make .venv, install requirements.txt,
 
 $(VENV)/.installed: requirements.txt
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11, or name one with 'make PYTHON=...'" >&2; exit 1; }
-	@echo "setting up $(VENV) (about 2.7 GB; two minutes with a good connection)"
+	@echo "setting up $(VENV) (about 2.8 GB; two minutes with a good connection)"
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $@
