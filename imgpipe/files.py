@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,7 +86,9 @@ def holding(path: Path, busy: str | None = None) -> Iterator[None]:
 def is_disk_full(error: BaseException) -> bool:
     """Tell whether an error says that there is no room for a file."""
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return isinstance(error, OSError) and error.errno in full
+    # NumPy tells how many values of an array it could not write, and not why.
+    from_numpy = re.fullmatch(r"\d+ requested and \d+ written", str(error))
+    return isinstance(error, OSError) and (error.errno in full or bool(from_numpy))
 
 
 def sha256_of_file(path: Path) -> str:

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from imgpipe.files import holding
-from tiny import AUGMENTATION, EMBED, STAGES, Project, make_project
+from tiny import AUGMENTATION, FIGURES, STAGES, Project, make_project
 
 BACKBONE = {
     "model": "vgg16_block4",
@@ -43,7 +43,7 @@ def make_once(tmp_path_factory, name: str, **changes) -> Project:
         if not done.exists():
             make_project(project.folder)
             project.edit_params(**changes)
-            assert project.repro(*STAGES, *EMBED) == [*STAGES, *EMBED]
+            assert project.repro(*STAGES, *FIGURES) == [*STAGES, *FIGURES]
             project.commit()
             done.touch()
     return project

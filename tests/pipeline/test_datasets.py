@@ -154,7 +154,7 @@ def test_a_cross_validation_in_the_queue(own, tmp_path):
     own.commit()
     own.run("git", "clone", "-q", str(own.folder), str(tmp_path / "clone"))
     clone = Project(tmp_path / "clone")
-    clone.run("dvc", "exp", "run", "--queue", "-S", "datasets.my_images.split.fold=0,1", "evaluate")
+    clone.run("dvc", "exp", "run", "--queue", "-S", "datasets.my_images.split.fold=0,1")
     clone.run("dvc", "exp", "run", "--run-all")
     tested = []
     for name in clone.run("dvc", "exp", "list", "--name-only").stdout.split():

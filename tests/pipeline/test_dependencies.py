@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tiny import CHECKS, EMBED, ROOT, STAGES
+from tiny import CHECKS, FIGURES, ROOT, STAGES
 
 
 def read_pipeline() -> dict[str, dict]:
@@ -49,15 +49,15 @@ def follow_imports(file: Path) -> set[str]:
 
 
 def test_the_pipeline_has_the_stages_of_the_scripts():
-    assert list(PIPELINE) == [*STAGES, *EMBED]
+    assert list(PIPELINE) == [*STAGES, *FIGURES]
     for name, stage in PIPELINE.items():
         script = f"stages.check data/checked/{name[6:]}" if name in CHECKS else f"stages.{name}"
-        if name in EMBED:
+        if name.startswith("embed@"):
             script = "stages.embed ${key}"
         assert stage["cmd"] == f"python -m {script}"
 
 
-@pytest.mark.parametrize("stage", [*STAGES, *EMBED])
+@pytest.mark.parametrize("stage", [*STAGES, *FIGURES])
 def test_every_import_stands_in_deps_and_nothing_else(stage):
     deps = {dep for dep in PIPELINE[stage]["deps"] if dep.endswith(".py")}
     script = "check" if stage in CHECKS else stage.partition("@")[0]

@@ -14,7 +14,7 @@ def test_another_model_reruns_only_what_depends_on_it_and_the_way_back_trains_no
     """While the other one's results lie there, DVC compares them with the last commit's."""
     weights = trained.folder / "data/model/model.weights.h5"
     cnn1 = weights.read_bytes()
-    assert trained.experiment("model=cnn3") == [*CHECKS, "features", "train", "evaluate", "plot"]
+    assert trained.experiment("model=cnn3") == [*CHECKS, "features", "train", "evaluate"]
     assert weights.read_bytes() != cnn1
     table = trained.run("dvc", "metrics", "diff", "HEAD", "--md").stdout
     assert "accuracy" in table and "test.json" in table and "macro_f1" in table
@@ -36,10 +36,10 @@ def test_editing_another_block_leaves_this_one_up_to_date(trained):
 @pytest.mark.parametrize(
     ("setting", "stages"),
     [
-        ("models.cnn1.epochs=1", ["check_values", "train", "evaluate", "plot"]),
+        ("models.cnn1.epochs=1", ["check_values", "train", "evaluate"]),
         (
             "datasets.fashion_mnist.split.val_fraction=0.25",
-            ["check_values", "split", "preprocess", "features", "train", "evaluate", "plot"],
+            ["check_values", "split", "preprocess", "features", "train", "evaluate"],
         ),
     ],
 )
@@ -61,7 +61,7 @@ def test_a_model_trained_by_an_unusual_recipe_is_read_back_and_scored(trained):
         "models.cnn1.augmentation.horizontal_flip=true",
         "models.cnn1.augmented_epochs=7",
     )
-    assert stages == ["check_values", "features", "train", "evaluate", "plot"]
+    assert stages == ["check_values", "features", "train", "evaluate"]
     scores = json.loads((trained.folder / "metrics/train.json").read_text())
     assert scores["epochs"] == 2  # stopped, for none is better than the first by 0.9
     assert {"loss", "accuracy"} <= set(

@@ -57,7 +57,8 @@ def test_two_projects_give_the_same_bytes(tmp_path, changes):
             datasets__my_images__image_size=[32, 32],
             **changes,
         )
-        project.run("sh", "-c", f"umask {umask}; dvc repro", **environment)
+        target = "" if changes["model"] == "cnn1" else "evaluate"  # figures once are enough
+        project.run("sh", "-c", f"umask {umask}; dvc repro {target}", **environment)
         locks.append((project.folder / "dvc.lock").read_text())
     assert locks[0] == locks[1]
 
@@ -119,7 +120,6 @@ def test_a_backbone_keeps_its_weights_with_the_model(trained, tmp_path):
         "features",
         "train",
         "evaluate",
-        "plot",
     ]
     assert np.load(trained.folder / "data/features/test.npy").std() > 0
 

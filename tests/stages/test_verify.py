@@ -12,7 +12,7 @@ def test_what_differs_is_told_and_nothing_else(trained):
     early = trained.run("python", "-m", "stages.verify", check=False)
     assert early.returncode == 1
     assert "does not record the present parameters, code and results (plot changed)" in early.stdout
-    trained.repro()
+    trained.repro("plot")
     result = trained.run("python", "-m", "stages.verify", check=False)
     assert result.returncode == 1
     told = result.stdout.partition("gave other bytes than stand in dvc.lock:\n")[2]

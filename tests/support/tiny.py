@@ -49,9 +49,8 @@ STAGES = [
     "features",
     "train",
     "evaluate",
-    "plot",
 ]
-EMBED = ["embed@pixels", "embed@model"]  # of which no later stage makes use
+FIGURES = ["plot", "embed@pixels", "embed@model"]  # of which no other stage makes use
 
 
 def make_images(count: int, *, size: int = 28, channels: int = 1, classes: int = 10, seed: int = 0):
@@ -181,14 +180,14 @@ class Project:
         }
 
     def repro(self, *arguments: str, **environment: str) -> list[str]:
-        """Run `dvc repro` (as far as the plots, if nothing is named); return the stages that ran."""
-        arguments = arguments or ("plot",)
+        """Run `dvc repro` (as far as the scores, if nothing is named); return the stages that ran."""
+        arguments = arguments or ("evaluate",)
         return stages_run(self.run("dvc", "repro", *arguments, **environment).stdout)
 
     def experiment(self, *settings: str) -> list[str]:
-        """Run `dvc exp run -S …` as far as the plots; return the stages that ran."""
+        """Run `dvc exp run -S …` as far as the scores; return the stages that ran."""
         changes = [word for setting in settings for word in ("-S", setting)]
-        return stages_run(self.run("dvc", "exp", "run", *changes, "plot").stdout)
+        return stages_run(self.run("dvc", "exp", "run", *changes, "evaluate").stdout)
 
     def edit_params(self, **changes) -> None:
         """Set values in params.yaml by dotted path (`__` for a dot)."""
@@ -212,7 +211,7 @@ class Project:
 def stages_run(output: str) -> list[str]:
     """List the stages that DVC's output says it ran, restored ones not counted."""
     ran = [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")]
-    return [stage for stage in (*STAGES, *EMBED) if stage in ran]
+    return [stage for stage in (*STAGES, *FIGURES) if stage in ran]
 
 
 def make_project(folder: Path) -> Project:
