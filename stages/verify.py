@@ -62,19 +62,14 @@ def require_results() -> None:
 def copy_project(folder: Path) -> None:
     """Clone this repository into an empty folder, with its changes but without its results."""
     run_git("clone", "--quiet", ".", str(folder))
-    for name in list_files("--deleted"):
+    changed = run_git("diff", "--name-only", "--no-renames", "-z", "HEAD")  # staged or not
+    new = run_git("ls-files", "-z", "--others", "--exclude-standard")
+    for name in filter(None, os.fsdecode(changed + new).split("\0")):
         (folder / name).unlink(missing_ok=True)
-    for name in list_files("--modified", "--others", "--exclude-standard"):
         if Path(name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(name, folder / name)
     (folder / LOCK).unlink(missing_ok=True)
-
-
-def list_files(*which: str) -> list[str]:
-    """List files of this repository as `git ls-files` tells them."""
-    listing = run_git("ls-files", "-z", *which)
-    return [name for name in os.fsdecode(listing).split("\0") if name]
 
 
 def run_git(*arguments: str) -> bytes:

@@ -1,6 +1,8 @@
 """stages.verify: the one stage that does not repeat itself is named."""
 
-from stages.verify import find_differences
+import subprocess
+
+from stages.verify import copy_project, find_differences
 
 
 def test_what_differs_is_told_and_nothing_else(trained):
@@ -31,3 +33,25 @@ def test_missing_and_new_outputs_differ():
         "b": ["w"],
     }
     assert find_differences({"a": {"x": "1"}, "b": {"y": "1"}}, {"a": {"x": "1"}}) == {"b": ["y"]}
+
+
+def test_the_copy_has_what_is_changed_staged_or_not(tmp_path, monkeypatch):
+    project = tmp_path / "project"
+    project.mkdir()
+    monkeypatch.chdir(project)
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for name in ("kept", "changed", "staged", "deleted", "removed"):
+        (project / name).write_text("old")
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *command], check=True)
+    for name in ("changed", "staged", "staged and new", "new"):
+        (project / name).write_text("new")
+    (project / "deleted").unlink()
+    subprocess.run([*git, "rm", "-q", "removed"], check=True)
+    subprocess.run([*git, "add", "staged", "staged and new"], check=True)
+    copy_project(tmp_path / "copy")
+    found = {
+        file.name: file.read_text() for file in (tmp_path / "copy").iterdir() if file.is_file()
+    }
+    new = dict.fromkeys(("changed", "staged", "staged and new", "new"), "new")
+    assert found == {"kept": "old", **new}
