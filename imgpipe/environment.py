@@ -9,8 +9,8 @@ import joblib
 
 from imgpipe.files import write_json
 
-PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "pillow", "scikit-learn", "dvc")
-# Instructions that decide how TensorFlow rounds.
+PACKAGES = ("tensorflow", "keras", "numba", "numpy", "pandas", "pillow", "scikit-learn", "dvc")
+# Instructions that decide how TensorFlow and the compiled loops round.
 _INSTRUCTIONS = ("avx2", "fma", "avx512f", "avx512_bf16", "amx_bf16")
 
 

@@ -4,6 +4,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from imgpipe import backbones
 from imgpipe.backbones import build_backbone, extract_features, resolve_precision
@@ -47,8 +48,49 @@ def test_images_are_left_as_they_were():
     np.testing.assert_array_equal(IMAGES, before)
 
 
-def test_the_batch_size_does_not_matter():
-    np.testing.assert_allclose(features(batch_size=1), features(batch_size=5), rtol=1e-3)
+@pytest.mark.parametrize(
+    ("channels", "changes"),
+    [
+        (1, {"layer": "block1_conv1", "image_size": [33, 40]}),
+        (3, {"layer": "block1_conv2", "image_size": [40, 33], "scaling": "unit"}),
+        (1, {"layer": "block3_conv2", "image_size": [37, 50], "pooling": "max", "scaling": "unit"}),
+        (3, {"layer": "block5_pool", "image_size": [32, 50], "pooling": "flatten"}),
+        (1, {"layer": "block3_pool", "network": "vgg19", "image_size": [70, 32]}),
+    ],
+)
+def test_they_are_those_of_the_network_as_keras_runs_it(channels, changes):
+    images = IMAGES[..., :channels]
+    backbone = build_backbone(make_settings(**changes), channels)
+    (ours,) = extract_features(backbone, [images], batch_size=3)
+    expected = backbone.predict(images, verbose=0)
+    np.testing.assert_allclose(ours, expected, rtol=6e-4, atol=1e-5 * expected.max())
+
+
+def test_keras_is_left_what_it_does_faster(monkeypatch):
+    in_float32, in_bfloat16 = (
+        build_backbone(make_settings(precision=p), 3) for p in ("float32", "bfloat16")
+    )
+    assert backbones._has_fast_convolutions(in_float32)
+    assert not backbones._has_fast_convolutions(in_bfloat16)
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU"])
+    assert not backbones._has_fast_convolutions(in_float32)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_features_have_the_same_bytes_in_any_batch(channels):
+    images = IMAGES[..., :channels]
+    np.testing.assert_array_equal(features(images, batch_size=1), features(images, batch_size=5))
+
+
+def test_no_images_have_no_features():
+    backbone = build_backbone(make_settings(), 3)
+    (nothing,) = extract_features(backbone, [IMAGES[:0]], batch_size=2)
+    assert nothing.shape == (0, 128)
+
+
+def test_the_network_is_the_same_with_and_without_a_graph():
+    backbone = build_backbone(make_settings(image_size=[45, 45]), 3)
+    np.testing.assert_allclose(backbone(IMAGES), backbone.predict(IMAGES, verbose=0), rtol=1e-4)
 
 
 def test_grey_is_repeated_to_rgb():
@@ -128,6 +170,13 @@ def test_weights_of_another_network(tmp_path):
         build_backbone(make_settings(), 3, path)
 
 
-def test_precision():
+@pytest.mark.parametrize(
+    ("devices", "capability", "expected"),
+    [([], None, "float32"), (["GPU"], (7, 5), "float32"), (["GPU"], (8, 0), "bfloat16")],
+)
+def test_precision(monkeypatch, devices, capability, expected):
+    details = {"compute_capability": capability}
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: devices)
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda device: details)
+    assert resolve_precision("auto") == expected
     assert resolve_precision("float16") == "float16"
-    assert resolve_precision("auto") in ("float32", "bfloat16")

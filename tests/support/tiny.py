@@ -219,8 +219,9 @@ def make_project(folder: Path) -> Project:
     for name in COPIED:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
-    for name in ("stages", "imgpipe"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("stages", "imgpipe"):  # with what numba has compiled
+        ignored = shutil.ignore_patterns("*.pyc", "*.tmp.*")
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     project = Project(folder)
     source = folder.parent / f"{folder.name}-source"
     project.edit_params(

@@ -1,0 +1,225 @@
+"""imgpipe.winograd: what convolutions are by definition, whatever the sizes, threads and batches."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from numba import config
+
+from imgpipe import winograd
+from imgpipe.winograd import (
+    LANES,
+    Chain,
+    DirectConvolution,
+    TiledConvolution,
+    allocate_maps,
+    choose_tile,
+    differentiate_convolution,
+)
+from tiny import ROOT
+
+SCRIPT = """
+import hashlib
+import sys
+
+sys.path[:0] = ["tests/imgpipe", "tests/support"]
+from imgpipe import winograd
+from test_winograd import compute_chain, draw
+
+print(hashlib.sha256(compute_chain(draw(3, 20, 26, 3))).hexdigest())
+print(len(winograd._convolve_tiles.stats.cache_hits))
+"""
+
+
+def draw(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def convolve_plainly(images, kernel, bias, pools=False):
+    _, height, width, _ = images.shape
+    padded = np.pad(images.astype(np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    maps = sum(
+        padded[:, i : i + height, j : j + width] @ kernel[i, j].astype(np.float64)
+        for i in range(3)
+        for j in range(3)
+    )
+    maps = np.maximum(maps + bias, 0)
+    if pools:
+        maps = maps[:, : height // 2 * 2, : width // 2 * 2]
+        maps = maps.reshape(len(maps), height // 2, 2, width // 2, 2, -1).max(axis=(2, 4))
+    return maps
+
+
+def compute(convolutions, images):
+    return Chain(convolutions).compute(images, np.copy)
+
+
+def compute_chain(images):
+    """Compute what a small network with two poolings makes of images of 20 × 26."""
+    kernel = draw(3, 3, images.shape[-1], 8)
+    return compute(
+        [
+            DirectConvolution(kernel, draw(3, 3, 8), 20, 26),
+            TiledConvolution(draw(3, 3, 8, 12), draw(12), 20, 26, pools=True),
+            TiledConvolution(draw(3, 3, 12, 20), draw(20), 10, 13, pools=False),
+            TiledConvolution(draw(3, 3, 20, 16), draw(16), 10, 13, pools=False),
+            TiledConvolution(draw(3, 3, 16, 40), draw(40), 10, 13, pools=True),
+        ],
+        images,
+    )
+
+
+def assert_near(values, expected):
+    assert values.shape == expected.shape
+    np.testing.assert_allclose(values, expected, atol=3e-5 * max(1, np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("pools", [False, True])
+@pytest.mark.parametrize("tile", [4, 6])
+@pytest.mark.parametrize(
+    ("height", "width", "channels", "count"),
+    [
+        (12, 24, 16, 16),
+        (13, 30, 64, 32),
+        (5, 7, 3, 5),
+        (2, 2, 4, 130),
+        (19, 3, 1, 1),
+        (2, 41, 7, 17),
+    ],
+)
+def test_it_is_the_convolution(height, width, channels, count, tile, pools):
+    images, kernel, bias = (
+        draw(3, height, width, channels),
+        draw(3, 3, channels, count),
+        draw(count),
+    )
+    convolution = TiledConvolution(kernel, bias, height, width, pools=pools, tile=tile)
+    assert_near(compute([convolution], images), convolve_plainly(images, kernel, bias, pools))
+
+
+@pytest.mark.parametrize("tile", [4, 6])
+def test_a_map_of_one_pixel(tile):
+    images, kernel, bias = draw(2, 1, 1, 4), draw(3, 3, 4, 16), draw(16)
+    convolution = TiledConvolution(kernel, bias, 1, 1, pools=False, tile=tile)
+    assert_near(compute([convolution], images), convolve_plainly(images, kernel, bias))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_direct_convolution_has_other_biases_at_the_edges(channels):
+    images, kernel, biases = draw(2, 6, 9, channels), draw(3, 3, channels, 20), draw(3, 3, 20)
+    rows, columns = [0, *[1] * 4, 2], [0, *[1] * 7, 2]
+    expected = convolve_plainly(images, kernel, biases[np.ix_(rows, columns)])
+    assert_near(compute([DirectConvolution(kernel, biases, 6, 9)], images), expected)
+
+
+@pytest.mark.parametrize("pools", [False, True])
+@pytest.mark.parametrize("tile", [4, 6])
+def test_nothing_is_written_but_the_map(tile, pools):
+    convolution = TiledConvolution(draw(3, 3, 5, 19), draw(19), 9, 14, pools=pools, tile=tile)
+    maps = allocate_maps(2, 9, 14, 5)
+    maps[:, 1:10, 1:15] = draw(2, 9, 14, 5)
+    before = maps.copy()
+    outputs = allocate_maps(2, *convolution.output_shape)
+    outputs[:] = np.nan
+    buffer = np.full(convolution.buffer_size + 100, 7, np.float32)
+
+    def share(work, rows, most):
+        for start in range(0, rows, most):
+            work(slice(start, min(start + most, rows)), buffer)
+
+    convolution.apply(maps, outputs, share)
+    height, width, _ = convolution.output_shape
+    assert not np.isnan(outputs[:, 1 : height + 1, 1 : width + 1]).any()
+    outputs[:, 1 : height + 1, 1 : width + 1] = np.nan
+    assert np.isnan(outputs).all()
+    assert (buffer[-100:] == 7).all()
+    np.testing.assert_array_equal(maps, before)
+
+
+def test_a_chain_is_its_convolutions_one_after_the_other():
+    images = draw(3, 20, 26, 3)
+    images.flags.writeable = False
+    place = np.ix_([0, *[1] * 18, 2], [0, *[1] * 24, 2])
+    maps = convolve_plainly(images, draw(3, 3, 3, 8), draw(3, 3, 8)[place])
+    for channels, count, pools in (
+        (8, 12, True),
+        (12, 20, False),
+        (20, 16, False),
+        (16, 40, True),
+    ):
+        maps = convolve_plainly(maps, draw(3, 3, channels, count), draw(count), pools)
+    assert_near(compute_chain(images), maps)
+
+
+def test_an_image_has_the_same_bytes_alone_and_among_others(monkeypatch):
+    images = draw(7, 20, 26, 3)
+    together = compute_chain(images)
+    for number in (0, 6):
+        assert (compute_chain(images[number : number + 1])[0] == together[number]).all()
+    monkeypatch.setattr(winograd, "_BLOCK_PIXELS", 600)  # one or two images in a part
+    monkeypatch.setattr(winograd, "_CHUNK_TILES", 7)
+    np.testing.assert_array_equal(compute_chain(images), together)
+
+
+def test_a_chain_can_be_used_again_with_more_and_fewer_images():
+    kernel, bias = draw(3, 3, 4, 8), draw(8)
+    chain = Chain([TiledConvolution(kernel, bias, 7, 7, pools=False)])
+    for count in (2, 5, 1):
+        images = draw(count, 7, 7, 4, seed=count)
+        assert_near(chain.compute(images, np.copy), convolve_plainly(images, kernel, bias))
+
+
+def test_maps_of_another_size_are_refused():
+    first = TiledConvolution(draw(3, 3, 4, 8), draw(8), 7, 9, pools=True)
+    for channels, height, width in ((4, 3, 4), (8, 4, 4), (8, 3, 5)):
+        after = TiledConvolution(draw(3, 3, channels, 8), draw(8), height, width, pools=False)
+        with pytest.raises(ValueError, match=r"cannot follow one that gives \(3, 4, 8\)"):
+            Chain([first, after])
+    with pytest.raises(ValueError, match=r"images of \(7, 8, 4\) cannot go into"):
+        compute([first], draw(1, 7, 8, 4))
+
+
+def test_what_is_no_number_stays_so():
+    images = draw(1, 12, 12, 4)
+    images[0, 5, 5, 0] = np.nan
+    for pools in (False, True):
+        convolution = TiledConvolution(draw(3, 3, 4, 16), draw(16), 12, 12, pools=pools)
+        assert np.isnan(compute([convolution], images)).any()
+
+
+def test_the_tile_of_fewer_multiplications():
+    assert [choose_tile(size, size) for size in (2, 4, 8, 18, 37, 75, 150)] == [4] * 3 + [6] * 4
+    assert LANES % 8 == 0
+
+
+def test_processes_and_numbers_of_threads_give_the_same_bytes_and_compile_once():
+    compute_chain(draw(3, 20, 26, 3))  # compiles, if nothing has before
+    printed = set()
+    for threads in ("1", "3"):
+        environment = os.environ | {"LOKY_MAX_CPU_COUNT": threads, "OMP_NUM_THREADS": threads}
+        command = [sys.executable, "-c", SCRIPT]
+        result = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+        )
+        printed.add(result.stdout)
+    (output,) = printed
+    assert output.endswith("\n1\n")
+
+
+def test_it_runs_where_compiled_code_cannot_be_kept(monkeypatch):
+    monkeypatch.setattr(config, "CACHE_LOCATOR_CLASSES", "IPythonCacheLocator")  # finds no place
+    assert winograd._compile(lambda x: x + 1)(2) == 3
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+def test_gradients_are_the_same_for_any_number_of_threads(monkeypatch, padding):
+    images, kernel = draw(9, 7, 10, 20), draw(3, 3, 20, 18)
+    maps, gradients = (draw(9, 5 + 2 * padding, 8 + 2 * padding, 18, seed=n) for n in (1, 2))
+    found = []
+    for count in (1, 3):
+        monkeypatch.setattr(winograd.joblib, "cpu_count", lambda count=count: count)
+        arrays = differentiate_convolution(images, maps, gradients, kernel, padding=padding)
+        found.append([array.tobytes() for array in arrays])
+    assert found[0] == found[1]
