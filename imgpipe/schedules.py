@@ -1,7 +1,4 @@
-"""Learning rates that move during training.
-
-Keras stores a model with the settings of its training; reading it back needs the class below.
-"""
+"""Learning rates that move during training."""
 
 import keras
 
@@ -32,7 +29,6 @@ def build_schedule(recipe: Recipe, steps_per_epoch: int):
             return WarmExponentialDecay(rate, 1, 1.0, warmup_steps=warmup_steps)
 
 
-@keras.saving.register_keras_serializable("imgpipe")
 class WarmExponentialDecay(keras.optimizers.schedules.ExponentialDecay):
     """Keras's exponential decay, begun after a straight rise from 0 over some steps."""
 
@@ -46,7 +42,3 @@ class WarmExponentialDecay(keras.optimizers.schedules.ExponentialDecay):
         rising = self.initial_learning_rate * step / max(1, self.warmup_steps)
         decayed = super().__call__(keras.ops.maximum(step - self.warmup_steps, 0.0))
         return keras.ops.where(step < self.warmup_steps, rising, decayed)
-
-    def get_config(self):
-        """Return the arguments from which the schedule can be built again."""
-        return super().get_config() | {"warmup_steps": self.warmup_steps}

@@ -12,6 +12,7 @@ import tensorflow as tf
 from imgpipe.augmentation import augment_images
 from imgpipe.checkpoint import CHECKPOINT, TrainingState
 from imgpipe.determinism import make_deterministic
+from imgpipe.fast_layers import speed_up
 from imgpipe.history import choose_epoch, has_stopped_rising
 from imgpipe.params import Params
 from imgpipe.schedules import build_schedule
@@ -180,7 +181,8 @@ def train_model(
     """
     loss, metrics = choose_loss(recipe)
     state = TrainingState(model, build_optimizer(recipe, len(train[1])))
-    model.compile(
+    fast_model = speed_up(model)
+    fast_model.compile(
         optimizer=state.optimizer,
         loss=loss,
         metrics=metrics,
@@ -199,7 +201,7 @@ def train_model(
             batches, val_batches = (_one_hot(b, class_count) for b in (batches, val_batches))
         if recipe.class_weights:
             class_weights = dict(enumerate(balance_classes(train[1], class_count)))
-        model.fit(
+        fast_model.fit(
             batches,
             initial_epoch=first,
             epochs=total,

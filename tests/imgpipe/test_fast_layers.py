@@ -1,0 +1,130 @@
+"""imgpipe.fast_layers: in training the same functions as Keras's own layers, elsewhere those."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import Input, Sequential, layers
+
+from imgpipe.fast_layers import speed_up
+
+IMAGES = np.random.default_rng(0).normal(size=(8, 11, 9, 18)).astype(np.float32)
+LABELS = np.arange(8) % 3
+
+
+def build(*middle, shape=IMAGES.shape[1:]):
+    keras.utils.set_random_seed(3)
+    return Sequential([Input(shape), *middle, layers.Flatten(), layers.Dense(3)])
+
+
+def differentiate(model, inputs=IMAGES):
+    """Compute the loss in training, and its gradient by inputs and weights."""
+    inputs = tf.convert_to_tensor(inputs)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        value = loss(LABELS, model(inputs, training=True))
+    return value, tape.gradient(value, [inputs, *model.trainable_weights])
+
+
+def is_fast(model):
+    return [layer.__class__.__name__ == "_InTraining" for layer in speed_up(model).layers][:-2]
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("outputs", [16, 37])
+def test_convolutions_have_the_gradients_that_keras_computes(padding, outputs):
+    model = build(layers.Conv2D(outputs, 3, padding=padding, activation="relu"))
+    assert is_fast(model) == [True]
+    value, gradients = differentiate(model)
+    fast_value, fast_gradients = tf.function(differentiate)(speed_up(model))
+    np.testing.assert_allclose(fast_value, value, rtol=1e-6)
+    for ours, plain in zip(fast_gradients, gradients, strict=True):
+        np.testing.assert_allclose(ours, plain, atol=1e-5 * np.abs(plain).max())
+
+
+@pytest.mark.parametrize("shape", [(11, 9, 18), (30,)])
+def test_batch_normalisation_is_that_of_keras(shape):
+    inputs = np.random.default_rng(1).normal(2, 3, size=(8, *shape)).astype(np.float32)
+    model = build(layers.BatchNormalization(momentum=0.9), shape=shape)
+    assert is_fast(model) == [True]
+    first_weights = model.get_weights()
+    value, gradients = differentiate(model, inputs)
+    weights = model.get_weights()
+    model.set_weights(first_weights)
+    fast_value, fast_gradients = differentiate(speed_up(model), inputs)
+    np.testing.assert_allclose(fast_value, value, rtol=1e-5)
+    for ours, plain in zip(fast_gradients, gradients, strict=True):
+        np.testing.assert_allclose(ours, plain, atol=1e-4 * np.abs(plain).max())
+    for ours, plain in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_allclose(ours, plain, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [0.2, 0.5])
+def test_dropout_drops_its_share_and_keeps_the_mean(rate):
+    keras.utils.set_random_seed(5)
+    model = speed_up(Sequential([Input((100_001,)), layers.Dropout(rate)]))
+    ones = np.ones((3, 100_001), np.float32)
+    first, second = (model(ones, training=True).numpy() for _ in range(2))
+    for values in (first, second):
+        np.testing.assert_allclose((values == 0).mean(axis=1), rate, atol=0.006)  # four sigmas
+        np.testing.assert_allclose(values[values > 0], 1 / (1 - rate), rtol=1e-4)
+    assert (first != second).mean() > 0.01
+    assert (first[0] != first[1]).mean() > 0.01
+    keras.utils.set_random_seed(5)
+    again = speed_up(Sequential([Input((100_001,)), layers.Dropout(rate)]))
+    np.testing.assert_array_equal(again(ones, training=True), first)
+
+
+def test_outside_training_the_layers_are_the_models_own():
+    model = build(
+        layers.Conv2D(16, 3, activation="relu"), layers.BatchNormalization(), layers.Dropout(0.5)
+    )
+    assert is_fast(model) == [True] * 3
+    fast = speed_up(model)
+    np.testing.assert_array_equal(fast(IMAGES, training=False), model(IMAGES, training=False))
+    assert all(a is b for a, b in zip(fast.weights, model.weights, strict=True))
+    assert "_InTraining" not in model.to_json()
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        layers.Conv2D(16, 3),
+        layers.Conv2D(16, 3, activation="tanh"),
+        layers.Conv2D(16, 3, activation="relu", strides=2),
+        layers.Conv2D(16, 3, activation="relu", use_bias=False),
+        layers.Conv2D(16, 5, activation="relu"),
+        layers.Conv2D(18, 3, activation="relu", groups=2),
+        layers.Conv2D(8, 3, activation="relu"),
+        layers.Conv2D(16, 3, activation="relu", dtype="mixed_bfloat16"),
+        layers.BatchNormalization(axis=1),
+        layers.BatchNormalization(scale=False),
+        layers.Dropout(0.5, noise_shape=(None, 1, 1, 18)),
+        layers.Dropout(0.0),
+        layers.SpatialDropout2D(0.5),
+    ],
+    ids=lambda layer: layer.name,
+)
+def test_what_is_computed_in_another_way_stays_with_keras(layer):
+    assert is_fast(build(layer)) == [False]
+
+
+def test_a_frozen_normalisation_keeps_its_statistics():
+    model = build(layers.BatchNormalization(trainable=False))
+    before = model.get_weights()
+    outputs = speed_up(model)(IMAGES, training=True)
+    np.testing.assert_array_equal(outputs, model(IMAGES, training=False))
+    for ours, earlier in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, earlier)
+
+
+def test_a_model_with_branches():
+    inputs = Input(IMAGES.shape[1:])
+    one, other = (layers.Conv2D(16, 3, activation="relu")(inputs) for _ in range(2))
+    maps = layers.Dropout(0.5)(layers.Add()([one, other]))
+    model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(maps)))
+    kinds = [type(layer).__name__ for layer in speed_up(model).layers]
+    assert kinds.count("_InTraining") == 3
+    _, gradients = differentiate(speed_up(model))
+    assert all(gradient is not None for gradient in gradients)
