@@ -8,7 +8,7 @@ TARGETS ?= zip tar idx cifar csv image params contract architecture weights
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro report tensorboard projector serve export verify test browser lint fuzz clean
+.PHONY: help setup repro report tensorboard projector serve export verify test browser lint fuzz bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -70,6 +70,13 @@ fuzz: setup $(VENV)/.fuzz ## look for files that break a reader: FUZZ_SECONDS=24
 		echo "fuzzing $$target"; \
 		python -m fuzz.run $$target -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=fuzz/ || exit 1; \
 	done
+
+bench: setup ## measure speed and memory, after make repro: TORCH=a Python that has PyTorch, too
+	@python -m benchmarks.features $(if $(TORCH),--torch $(TORCH))
+	@python -m benchmarks.training $(if $(TORCH),--torch $(TORCH))
+	@python -m benchmarks.head
+	@python -m benchmarks.around
+	@python -m benchmarks.growth
 
 clean: ## remove .venv and caches; results stay
 	@rm -rf $(VENV) .pytest_cache .ruff_cache
