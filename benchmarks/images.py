@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from benchmarks.networks import CLASSES
 from imgpipe.arrays import blocks, write_array
 
 ARRAYS = Path("data/arrays")  # of a pipeline that has run; without them there is generated data
-CLASSES = 10
 
 
 def write_clothes(folder: Path, subset: str, count: int) -> dict[str, str]:

@@ -13,10 +13,9 @@ from ruamel.yaml import YAML
 
 from benchmarks import ENVIRONMENT
 from imgpipe.params import PARAMS_FILE
-from stages.verify import copy_project
+from stages.verify import LOCK, copy_project
 
 MEASURED = str(Path(__file__).with_name("measured.py"))
-LOCK = "dvc.lock"
 _RESULTS = ("data/source", LOCK, ".dvc/cache")  # what a clone lacks and `dvc checkout` needs
 _AUTHOR = {"NAME": "Benchmark", "EMAIL": "benchmark@example.org"}
 
