@@ -5,6 +5,7 @@ import time
 from importlib import import_module
 from pathlib import Path
 
+import joblib
 import keras
 import numpy as np
 import tensorflow as tf
@@ -22,6 +23,7 @@ from imgpipe.training_log import TrainingLog, arrange_sheet
 
 LARGEST_LEAST_SIZE = 128  # where the search for the smallest images that a model takes ends
 CROSS_ENTROPY = "cross_entropy"
+_READY_BATCHES = 2  # that wait while one is used
 
 
 def train_new_model(
@@ -106,7 +108,7 @@ def training_batches(
 
     def gather_batches(rows):
         batches = tf.data.Dataset.from_tensor_slices(rows).batch(recipe.batch_size)
-        return batches.map(gather, num_parallel_calls=tf.data.AUTOTUNE)
+        return batches.map(gather, num_parallel_calls=joblib.cpu_count())
 
     def plain_epoch(epoch):
         return gather_batches(shuffle(epoch))
@@ -123,7 +125,7 @@ def training_batches(
             image_seed = tf.stack([tf.cast(seed, tf.int64), epoch * (1 << 32) + number])
             return augment_images(images, recipe.augmentation, image_seed), batch_labels
 
-        return plain_epoch(epoch).enumerate().map(augment, num_parallel_calls=tf.data.AUTOTUNE)
+        return plain_epoch(epoch).enumerate().map(augment, num_parallel_calls=joblib.cpu_count())
 
     gather = _gatherer(inputs, labels)
     total = recipe.epochs + recipe.augmented_epochs
@@ -133,7 +135,7 @@ def training_batches(
         first_augmented = max(first_epoch, recipe.epochs)
         augmented = tf.data.Dataset.range(first_augmented, total).flat_map(make_epoch)
         stream = stream.concatenate(augmented)
-    return stream.prefetch(tf.data.AUTOTUNE)
+    return _prefetch(stream)
 
 
 def batches_per_epoch(count: int, recipe: Recipe) -> int:
@@ -144,9 +146,18 @@ def batches_per_epoch(count: int, recipe: Recipe) -> int:
 def plain_batches(inputs, labels, batch_size: int) -> tf.data.Dataset:
     """Stream the plain inputs once, in their order, for validation and standardisation."""
     rows = tf.data.Dataset.range(len(labels)).batch(batch_size)
-    return rows.map(_gatherer(inputs, labels), num_parallel_calls=tf.data.AUTOTUNE).prefetch(
-        tf.data.AUTOTUNE
-    )
+    gather = _gatherer(inputs, labels)
+    return _prefetch(rows.map(gather, num_parallel_calls=joblib.cpu_count()))
+
+
+def _prefetch(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """Have batches made while earlier ones are used, without TensorFlow's tuning of how many.
+
+    What tunes sleeps for up to a minute at a time, and a stream that is given up waits for it.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.prefetch(_READY_BATCHES).with_options(options)
 
 
 def train_model(
