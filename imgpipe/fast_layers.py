@@ -1,17 +1,17 @@
 """Layers of Keras, computed in a faster way while a model is trained on a processor."""
 
 from collections.abc import Callable
+from functools import partial
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import layers
 
-# Channels with which the gradients of a convolution are faster to be had from `winograd`, and how
-# many pairs of them fit into its memory.
+# Channels with which a convolution and its gradients are faster to be had from `winograd`, and how
+# many pairs of them fit into its memory. With very few, as images have, its kernel's gradient is.
 _LEAST_CHANNELS = 16
 _MOST_CHANNEL_PAIRS = 2**15
-_HALF_WORDS = 2**16  # dropout compares numbers of 16 random bits
+_VERY_FEW_CHANNELS = 4
 
 
 def speed_up(model: keras.Model) -> keras.Model:
@@ -57,7 +57,8 @@ def _speed_up_layer(layer: layers.Layer) -> layers.Layer:
     choices = (
         (layers.BatchNormalization, _is_usual_normalization, _normalize),
         (layers.Dropout, _is_usual_dropout, _drop_out),
-        (layers.Conv2D, _is_fast_convolution, _convolve),
+        (layers.Conv2D, _has_many_channels, _convolve),
+        (layers.Conv2D, _has_few_channels, _convolve_images),
     )
     for kind, suits, compute in choices:
         if type(layer) is kind and layer.compute_dtype == "float32" and suits(layer):
@@ -99,17 +100,31 @@ def _is_usual_dropout(layer: layers.Dropout) -> bool:
 
 
 def _drop_out(layer: layers.Dropout, inputs: tf.Tensor) -> tf.Tensor:
-    count = tf.size(inputs)
-    seed = tf.cast(layer.seed_generator.next(), tf.int32)
-    words = tf.random.stateless_uniform([(count + 1) // 2], seed, None, None, tf.int32)
-    halves = tf.reshape(tf.bitcast(words, tf.uint16), [-1])[:count]
-    dropped = round(layer.rate * _HALF_WORDS)
-    kept = tf.reshape(halves >= tf.constant(dropped, tf.uint16), tf.shape(inputs))
-    return tf.where(kept, inputs * (_HALF_WORDS / (_HALF_WORDS - dropped)), 0.0)
+    from imgpipe.dropout import drop_out
+
+    seed = layer.seed_generator.next()
+
+    @tf.custom_gradient
+    def compute(values):
+        function = partial(drop_out, rate=layer.rate)
+        outputs = tf.numpy_function(function, [values, seed], tf.float32, stateful=False)
+        outputs.set_shape(values.shape)
+        return outputs, compute
+
+    return compute(inputs)
 
 
-def _is_fast_convolution(layer: layers.Conv2D) -> bool:
+def _has_many_channels(layer: layers.Conv2D) -> bool:
     channels, outputs = layer.kernel.shape[2:]
+    enough = min(channels, outputs) >= _LEAST_CHANNELS
+    return enough and channels * outputs <= _MOST_CHANNEL_PAIRS and _is_usual_convolution(layer)
+
+
+def _has_few_channels(layer: layers.Conv2D) -> bool:
+    return layer.kernel.shape[2] <= _VERY_FEW_CHANNELS and _is_usual_convolution(layer)
+
+
+def _is_usual_convolution(layer: layers.Conv2D) -> bool:
     return (
         layer.kernel_size == (3, 3)
         and layer.strides == layer.dilation_rate == (1, 1)
@@ -118,27 +133,69 @@ def _is_fast_convolution(layer: layers.Conv2D) -> bool:
         and layer.data_format == "channels_last"
         and layer.activation is keras.activations.relu
         and layer.use_bias
-        and min(channels, outputs) >= _LEAST_CHANNELS
-        and channels * outputs <= _MOST_CHANNEL_PAIRS
     )
 
 
 def _convolve(layer: layers.Conv2D, inputs: tf.Tensor) -> tf.Tensor:
-    from imgpipe.winograd import differentiate_convolution  # half a second that others need not
+    from imgpipe import winograd  # half a second that others need not wait for
 
-    padding = 1 if layer.padding == "same" else 0
+    def compute(images, kernel, bias):
+        function = partial(winograd.convolve, padding=_count_padding(layer))
+        maps = tf.numpy_function(function, [images, kernel, bias], tf.float32, stateful=False)
+        maps.set_shape(layer.compute_output_shape(images.shape))
+        return maps
 
-    def differentiate(*arrays: np.ndarray) -> tuple:
-        return differentiate_convolution(*arrays, padding=padding)
+    def differentiate(images, maps, gradients, kernel):
+        function = partial(winograd.differentiate_convolution, padding=_count_padding(layer))
+        arrays = [images, maps, gradients, kernel]
+        return tf.numpy_function(function, arrays, [tf.float32] * 3, stateful=False)
+
+    return _call_convolution(layer, inputs, compute, differentiate)
+
+
+def _convolve_images(layer: layers.Conv2D, inputs: tf.Tensor) -> tf.Tensor:
+    from imgpipe import winograd
+
+    padding = layer.padding.upper()
+
+    def compute(images, kernel, bias):
+        return tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(images, kernel, 1, padding), bias))
+
+    def differentiate(images, maps, gradients, kernel):
+        function = partial(winograd.differentiate_kernel, padding=_count_padding(layer))
+        arrays = [images, maps, gradients]
+        found = tf.numpy_function(function, arrays, [tf.float32] * 2, stateful=False)
+        # TensorFlow drops this where nobody wants it, as with a network's first layer.
+        slopes = tf.where(maps > 0, gradients, 0.0)
+        by_images = tf.nn.conv2d_transpose(slopes, kernel, tf.shape(images), 1, padding)
+        return by_images, *found
+
+    return _call_convolution(layer, inputs, compute, differentiate)
+
+
+def _count_padding(layer: layers.Conv2D) -> int:
+    return 1 if layer.padding == "same" else 0
+
+
+def _call_convolution(
+    layer: layers.Conv2D, inputs: tf.Tensor, compute: Callable, differentiate: Callable
+) -> tf.Tensor:
+    """Call a convolution with ReLU that has gradients of its own.
+
+    Args:
+        layer: with the kernel and the bias.
+        inputs: its images.
+        compute: takes images, kernel and bias to maps.
+        differentiate: takes images, maps, their gradients and kernel to the gradients by images,
+            kernel and bias.
+    """
 
     @tf.custom_gradient
     def convolve(images, kernel, bias):
-        maps = tf.nn.conv2d(images, kernel, 1, layer.padding.upper())
-        maps = tf.nn.relu(tf.nn.bias_add(maps, bias))
+        maps = compute(images, kernel, bias)
 
         def backpropagate(gradients):
-            arrays = [images, maps, gradients, kernel]
-            found = tf.numpy_function(differentiate, arrays, [tf.float32] * 3, stateful=False)
+            found = differentiate(images, maps, gradients, kernel)
             for gradient, source in zip(found, (images, kernel, bias), strict=True):
                 gradient.set_shape(source.shape)
             return found

@@ -1,4 +1,4 @@
-"""Chains of 3×3 convolutions, on a processor and with a fraction of the multiplications.
+"""3×3 convolutions on a processor, with a fraction of the multiplications.
 
 For tiles of m × m outputs a convolution becomes (m + 2)^2 products of matrices between two
 transforms. A pair of channels then takes 64 multiplications for 36 outputs (m = 6), or 36 for 16
@@ -6,13 +6,12 @@ transforms. A pair of channels then takes 64 multiplications for 36 outputs (m =
 The sums are those of each tile alone: an image's results are the same bytes in any batch and on
 any number of threads.
 
-Source: Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks", arXiv 1509.09308;
-with the points 0, 1, -1, 2, -2 and infinity for m = 4, and 1/2 and -1/2 as well for m = 6.
+Source: Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks", arXiv 1509.09308.
 """
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache
 from itertools import pairwise
 from math import prod
 
@@ -24,45 +23,21 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from imgpipe.arrays import blocks
+from imgpipe.compiled import OPTIONS, allocate_aligned, compile_function
 
 TILES = (4, 6)  # m
 LANES = 16  # output channels that are computed at once, as many as a processor's registers take
 _ROWS = 6  # tiles that are: with 12 registers of 8 sums or 6 of 16
+_WIDTH = 8  # numbers that are transformed at once
 _CHUNK_TILES = 64  # that a thread works on at once, or one row of them if that is more
 _CHUNK_ROWS = 64  # of pixels, likewise, in a DirectConvolution
 _BLOCK_PIXELS = 8_500  # of maps that pass through a block together
 _KERNEL_TILES = 3  # of an image, which take as long as its share of reading the kernel
 _PARTS = 4  # of a batch, whose gradients are added up in one order
-_GRADIENT_TILES = 36  # that a thread works on at once where it differentiates
 _MOST_THREADS = 16  # there are hardly chunks for more
-_F, _ZERO = np.float32, np.float32(0)
+_ZERO = np.float32(0)
 _GAP = 16  # numbers between matrices, whose equal places would fall on one line of the cache
-
-# For each point p: 1, p and p^2, divided by the product of p's distances from the other points.
-_KERNEL_TRANSFORMS = {
-    4: np.array(
-        [
-            [1 / 4, 0, 0],
-            [-1 / 6, -1 / 6, -1 / 6],
-            [-1 / 6, 1 / 6, -1 / 6],
-            [1 / 24, 2 / 24, 4 / 24],
-            [1 / 24, -2 / 24, 4 / 24],
-            [0, 0, 1],
-        ]
-    ),
-    6: np.array(
-        [
-            [1, 0, 0],
-            [-2 / 9, -2 / 9, -2 / 9],
-            [-2 / 9, 2 / 9, -2 / 9],
-            [1 / 90, 2 / 90, 4 / 90],
-            [1 / 90, -2 / 90, 4 / 90],
-            [32 / 45, 16 / 45, 8 / 45],
-            [32 / 45, -16 / 45, 8 / 45],
-            [0, 0, 1],
-        ]
-    ),
-}
+_SUM_POINT = 1 * 6 + 1  # the one at (1, 1) for m = 4, where a tile's product is its sum
 
 
 def transform_kernel(kernel: np.ndarray, tile: int) -> np.ndarray:
@@ -73,26 +48,15 @@ def transform_kernel(kernel: np.ndarray, tile: int) -> np.ndarray:
         tile: 4 or 6.
 
     Returns:
-        float32 ((tile + 2)^2, panels, channels in, LANES), computed in float64: the channels out
-        are cut into panels, of which the last one is filled up with zeros.
+        float32 ((tile + 2)^2, panels, channels in, LANES): the channels out are cut into panels,
+        of which the last one is filled up with zeros.
     """
-    transform = _KERNEL_TRANSFORMS[tile]
     _, _, channels, outputs = kernel.shape
-    panels = _divide_up(outputs, LANES)
-    transformed = np.zeros((len(transform) ** 2, panels, channels, LANES))
-    _transform_kernel(np.ascontiguousarray(kernel), transform, transformed)
-    return transformed.astype(np.float32)
-
-
-def _cut_into_panels(kernel: np.ndarray) -> np.ndarray:
-    """Cut a kernel's channels out into panels, the last one filled up with zeros.
-
-    Returns:
-        (panels, 3, 3, channels in, LANES).
-    """
-    missing = -kernel.shape[-1] % LANES
-    filled = np.pad(kernel, [(0, 0), (0, 0), (0, 0), (0, missing)])
-    return np.moveaxis(filled.reshape(*kernel.shape[:3], -1, LANES), 3, 0)
+    n = tile + 2
+    half = np.empty((3, n, channels, outputs), np.float32)
+    transformed = np.zeros((n**2, _divide_up(outputs, LANES), channels, LANES), np.float32)
+    _transform_kernel(tile, np.ascontiguousarray(kernel, np.float32), half, transformed)
+    return transformed
 
 
 def choose_tile(height: int, width: int) -> int:
@@ -107,38 +71,6 @@ def choose_tile(height: int, width: int) -> int:
     )
 
 
-def _allocate_array(shape: tuple) -> np.ndarray:
-    return np.empty(shape, np.float32)
-
-
-def allocate_maps(
-    count: int,
-    height: int,
-    width: int,
-    channels: int,
-    allocate: Callable[[tuple], np.ndarray] = _allocate_array,
-) -> np.ndarray:
-    """Allocate maps in the layout that convolutions read and write here.
-
-    Args:
-        count: of maps.
-        height: of each.
-        width: likewise.
-        channels: likewise.
-        allocate: takes a shape to a float32 array.
-
-    Returns:
-        float32 (count, rows, columns, channels). The map itself is at [1 : height + 1,
-        1 : width + 1], with whatever was there; in a border of 1 around it, and in the room for
-        incomplete tiles, all is 0.
-    """
-    rows, columns = (max(m * _divide_up(size, m) for m in TILES) + 2 for size in (height, width))
-    maps = allocate((count, rows, columns, channels))
-    maps[:, 0] = maps[:, height + 1 :] = 0
-    maps[:, :, 0] = maps[:, :, width + 1 :] = 0
-    return maps
-
-
 def _divide_up(size: int, part: int) -> int:
     return -(-size // part)
 
@@ -150,7 +82,7 @@ class DirectConvolution:
         kernel: float32 (3, 3, channels in, channels out).
         biases: float32 (3, 3, channels out), for outputs in the first, any other and the last
             row, and likewise column.
-        height: of the maps, 2 or more.
+        height: of the images, 2 or more.
         width: likewise.
     """
 
@@ -160,45 +92,43 @@ class DirectConvolution:
         channels, outputs = kernel.shape[2:]
         self.input_shape = height, width, channels
         self.output_shape = height, width, outputs
-        panels = _cut_into_panels(kernel)
-        self._kernel = np.ascontiguousarray(panels.reshape(-1, 9 * channels, LANES), np.float32)
-        self.buffer_size = _divide_up(width, _ROWS) * _ROWS * (9 * channels + len(panels) * LANES)
+        self.image_rows, self.chunk_rows = height, _CHUNK_ROWS
+        filled = np.pad(kernel, [(0, 0), (0, 0), (0, 0), (0, -outputs % LANES)])
+        panels = np.moveaxis(filled.reshape(9 * channels, -1, LANES), 1, 0)
+        self._kernel = np.ascontiguousarray(panels, np.float32)
         self._biases = np.ascontiguousarray(biases, np.float32)
+        filled_width = _divide_up(width, _ROWS) * _ROWS
+        self.buffer_size = 3 * (width + 2) * channels + filled_width * (
+            9 * channels + len(panels) * LANES
+        )
 
-    def apply(self, maps: np.ndarray, outputs: np.ndarray, share: Callable) -> None:
-        """Convolve `maps` into `outputs`, both in the layout of allocate_maps.
-
-        `share` is called with a function, a number of rows, and how many rows at most that
-        function takes at once: as a slice, with a float32 buffer of `buffer_size` or more.
-        """
-        height, width, _ = self.output_shape
-
-        def work(chunk: slice, buffer: np.ndarray) -> None:
-            _convolve_directly(
-                maps,
-                self._kernel,
-                self._biases,
-                height,
-                width,
-                chunk.start,
-                chunk.stop,
-                buffer,
-                outputs,
-            )
-
-        share(work, len(maps) * height, _CHUNK_ROWS)
+    def convolve_rows(
+        self, images: np.ndarray, rows: slice, buffer: np.ndarray, outputs: np.ndarray
+    ) -> None:
+        """Compute some of all rows of the outputs; see TiledConvolution."""
+        _convolve_directly(
+            images, self._kernel, self._biases, rows.start, rows.stop, buffer, outputs
+        )
 
 
 class TiledConvolution:
-    """A 3×3 convolution with zero padding, bias and ReLU, then perhaps 2×2 maximum pooling.
+    """A 3×3 convolution with bias and ReLU, then perhaps 2×2 maximum pooling.
 
     Args:
         kernel: float32 (3, 3, channels in, channels out).
         bias: float32 (channels out,).
-        height: of the maps that go in.
+        height: of the images.
         width: likewise.
+        padding: zeros around the images, 0 ("valid") or 1 ("same").
         pools: whether pooling follows, which leaves out an odd last row or column.
         tile: 4 or 6; None for the faster one.
+
+    Attributes:
+        input_shape: (height, width, channels) of the images.
+        output_shape: likewise of the outputs.
+        image_rows: of tiles, in an image.
+        chunk_rows: how many of them convolve_rows takes at most.
+        buffer_size: numbers in the buffer that it needs.
     """
 
     def __init__(
@@ -208,52 +138,86 @@ class TiledConvolution:
         height: int,
         width: int,
         *,
-        pools: bool,
+        padding: int = 1,
+        pools: bool = False,
         tile: int | None = None,
     ):
         channels, outputs = kernel.shape[2:]
+        rows, columns = height - 2 + 2 * padding, width - 2 + 2 * padding
         self.pools = pools
         step = 2 if pools else 1
         self.input_shape = height, width, channels
-        self.output_shape = height // step, width // step, outputs
-        self._tile = tile or choose_tile(height, width)
+        self.output_shape = rows // step, columns // step, outputs
+        self._padding = padding
+        self._tile = tile or choose_tile(rows, columns)
         self._kernel = transform_kernel(kernel, self._tile)
         self._bias = np.ascontiguousarray(bias, np.float32)
-        # A chunk is some rows of tiles.
-        row_tiles = _divide_up(width, self._tile)
+        across = _divide_up(columns, self._tile)
+        self.image_rows = _divide_up(rows, self._tile)
+        self.chunk_rows = max(1, _CHUNK_TILES // across)
+        n, tiles = self._tile + 2, _divide_up(self.chunk_rows * across, _ROWS) * _ROWS
         outputs = _divide_up(outputs, LANES) * LANES
-        self._chunk_rows = max(1, _CHUNK_TILES // row_tiles)
-        n, tiles = self._tile + 2, _divide_up(self._chunk_rows * row_tiles, _ROWS) * _ROWS
         self.buffer_size = (
-            n * ((row_tiles * self._tile + 2) * channels + _GAP)
+            n * ((width + across * self._tile + 2) * channels + _GAP)
             + n**2 * (tiles * (channels + outputs) + 2 * _GAP)
             + (n + self._tile) * self._tile * outputs
         )
 
-    def apply(self, maps: np.ndarray, outputs: np.ndarray, share: Callable) -> None:
-        """Convolve `maps` into `outputs`, both in the layout of allocate_maps.
+    def convolve_rows(
+        self, images: np.ndarray, rows: slice, buffer: np.ndarray, outputs: np.ndarray
+    ) -> None:
+        """Compute some of all rows of tiles; several threads may, each for other rows.
 
-        `share` is called with a function, a number of rows, and how many rows at most that
-        function takes at once: as a slice, with a float32 buffer of `buffer_size` or more.
+        Args:
+            images: float32 (n, *input_shape).
+            rows: of the n * image_rows; chunk_rows or fewer.
+            buffer: float32 (buffer_size or more,), of this thread.
+            outputs: float32 (n, *output_shape), to write to.
         """
-        height, width, _ = self.input_shape
+        _convolve_tiles(
+            images,
+            self._kernel,
+            self._bias,
+            self._tile,
+            self._padding,
+            self.pools,
+            rows.start,
+            rows.stop,
+            buffer,
+            outputs,
+        )
 
-        def work(chunk: slice, buffer: np.ndarray) -> None:
-            _convolve_tiles(
-                maps,
-                self._kernel,
-                self._bias,
-                height,
-                width,
-                self._tile,
-                self.pools,
-                chunk.start,
-                chunk.stop,
-                buffer,
-                outputs,
-            )
 
-        share(work, len(maps) * _divide_up(height, self._tile), self._chunk_rows)
+_Convolution = DirectConvolution | TiledConvolution
+
+
+def _convolve(
+    convolution: _Convolution,
+    images: np.ndarray,
+    outputs: np.ndarray,
+    buffers: list[np.ndarray],
+) -> None:
+    """Convolve images into outputs, on as many threads as there are buffers."""
+    rows, count = len(images) * convolution.image_rows, len(buffers)
+    # Of one size, so that none shall wait long.
+    size = _divide_up(rows, count * _divide_up(rows, count * convolution.chunk_rows))
+    chunks = iter(list(blocks(rows, size)))  # of a list, which several threads can take from
+
+    def take(buffer: np.ndarray) -> None:
+        for chunk in chunks:
+            convolution.convolve_rows(images, chunk, buffer, outputs)
+
+    list(_start_threads(len(buffers)).map(take, buffers))
+
+
+@cache  # to start them takes as long as some convolutions
+def _start_threads(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count)
+
+
+def _allocate_buffers(size: int) -> list[np.ndarray]:
+    threads = min(joblib.cpu_count(), _MOST_THREADS)
+    return [np.empty(size, np.float32) for _ in range(threads)]
 
 
 class Chain:
@@ -262,13 +226,13 @@ class Chain:
     It keeps its memory from one call to the next, and so serves one caller at a time.
 
     Args:
-        convolutions: each for maps as the one before it gives them.
+        convolutions: each for images as the outputs of the one before it.
 
     Raises:
-        ValueError: one of them is for other maps. The compiled code does not notice.
+        ValueError: one of them is for others. The compiled code does not notice.
     """
 
-    def __init__(self, convolutions: list[DirectConvolution | TiledConvolution]):
+    def __init__(self, convolutions: list[_Convolution]):
         for before, after in pairwise(convolutions):
             if before.output_shape != after.input_shape:
                 raise ValueError(
@@ -279,9 +243,7 @@ class Chain:
         cuts = pairwise(sorted({0, *ends, len(convolutions)}))
         self._blocks = [convolutions[start:stop] for start, stop in cuts]
         self._maps: dict[tuple, np.ndarray] = {}
-        size = max(convolution.buffer_size for convolution in convolutions)
-        threads = min(joblib.cpu_count(), _MOST_THREADS)
-        self._buffers = [np.empty(size, np.float32) for _ in range(threads)]
+        self._buffers = _allocate_buffers(max(one.buffer_size for one in convolutions))
 
     def compute(self, images: np.ndarray, reduce: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         """Send images through the chain.
@@ -302,71 +264,66 @@ class Chain:
                 f"images of {images.shape[1:]} cannot go into a convolution of "
                 f"{self._blocks[0][0].input_shape}"
             )
-        height, width, _ = shape = self._blocks[-1][-1].output_shape
         reduced = []
-        with ThreadPoolExecutor(len(self._buffers)) as threads:
-            share = partial(self._share, threads)
-            for part in self._cut(self._blocks[-1], len(images)):
-                outputs = self._allocate(("outputs",), part.stop - part.start, shape)
-                self._run(len(self._blocks), images[part], outputs, share)
-                reduced.append(reduce(outputs[:, 1 : height + 1, 1 : width + 1]))
+        for part in self._cut(self._blocks[-1], len(images)):
+            shape = part.stop - part.start, *self._blocks[-1][-1].output_shape
+            outputs = self._allocate(("outputs",), shape)
+            self._run(len(self._blocks), images[part], outputs)
+            reduced.append(reduce(outputs))
         return np.concatenate(reduced)
 
-    def _run(self, depth: int, images: np.ndarray, outputs: np.ndarray, share: Callable) -> None:
+    def _run(self, depth: int, images: np.ndarray, outputs: np.ndarray) -> None:
         """Send images through the first blocks, in parts that suit the last one of these."""
         block = self._blocks[depth - 1]
         for part in self._cut(block, len(images)):
             count = part.stop - part.start
+            maps = self._allocate(("inputs", depth), (count, *block[0].input_shape))
             if depth == 1:
-                _, height, width, _ = images.shape
-                maps = self._allocate(("inputs", depth), count, images.shape[1:])
-                maps[:, 1 : height + 1, 1 : width + 1] = images[part]
+                maps[:] = images[part]
             else:
-                shape = self._blocks[depth - 2][-1].output_shape
-                maps = self._allocate(("inputs", depth), count, shape)
-                self._run(depth - 1, images[part], maps, share)
+                self._run(depth - 1, images[part], maps)
             for number, convolution in enumerate(block, 1):
                 if number == len(block):
                     target = outputs[part]
                 else:  # in one of two places, while `maps` are in the other
-                    place = "between", number % 2
-                    target = self._allocate(place, count, convolution.output_shape)
-                convolution.apply(maps, target, share)
+                    shape = count, *convolution.output_shape
+                    target = self._allocate(("between", number % 2), shape)
+                _convolve(convolution, maps, target, self._buffers)
                 maps = target
 
-    def _cut(self, block: list, count: int) -> Iterator[slice]:
+    def _cut(self, block: list[_Convolution], count: int) -> Iterator[slice]:
         """Cut `count` images so that a block's maps stay near the processor between its layers."""
         height, width, _ = block[0].output_shape
         parts = _divide_up(count, _divide_up(_BLOCK_PIXELS, height * width))
         return blocks(count, _divide_up(count, parts))
 
-    def _allocate(self, place: tuple, count: int, shape: tuple[int, int, int]) -> np.ndarray:
+    def _allocate(self, place: tuple, shape: tuple) -> np.ndarray:
         """Allocate maps where earlier ones of the same place were."""
+        if len(self._maps.get(place, ())) < prod(shape):
+            self._maps[place] = np.empty(prod(shape), np.float32)
+        return self._maps[place][: prod(shape)].reshape(shape)
 
-        def allocate(shape: tuple) -> np.ndarray:
-            if len(self._maps.get(place, ())) < prod(shape):
-                self._maps[place] = np.empty(prod(shape), np.float32)
-            return self._maps[place][: prod(shape)].reshape(shape)
 
-        return allocate_maps(count, *shape, allocate)
+def convolve(
+    images: np.ndarray, kernel: np.ndarray, bias: np.ndarray, *, padding: int
+) -> np.ndarray:
+    """Compute a 3×3 convolution with bias and ReLU.
 
-    def _share(
-        self,
-        threads: ThreadPoolExecutor,
-        work: Callable[[slice, np.ndarray], None],
-        rows: int,
-        most: int,
-    ) -> None:
-        """Do `work` on rows in chunks of at most `most`, each thread with a buffer of its own."""
-        count = len(self._buffers)
-        size = _divide_up(rows, count * _divide_up(rows, count * most))  # none shall wait long
-        chunks = iter(list(blocks(rows, size)))  # of a list, which several threads can take from
+    Args:
+        images: float32 (n, height, width, channels).
+        kernel: float32 (3, 3, channels, channels out).
+        bias: float32 (channels out,).
+        padding: zeros around the images, 0 ("valid") or 1 ("same").
 
-        def take(buffer: np.ndarray) -> None:
-            for chunk in chunks:
-                work(chunk, buffer)
-
-        list(threads.map(take, self._buffers))
+    Returns:
+        float32 (n, height - 2 + 2 padding, width - 2 + 2 padding, channels out).
+    """
+    _, height, width, _ = images.shape
+    convolution = TiledConvolution(kernel, bias, height, width, padding=padding)
+    outputs = allocate_aligned((len(images), *convolution.output_shape))
+    buffers = _allocate_buffers(convolution.buffer_size)
+    _convolve(convolution, images, outputs, buffers)
+    return outputs
 
 
 def differentiate_convolution(
@@ -377,9 +334,9 @@ def differentiate_convolution(
     *,
     padding: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Compute the gradients of a loss by what makes the maps of a 3x3 convolution with ReLU.
+    """Compute the gradients of a loss by what makes the maps of a 3×3 convolution with ReLU.
 
-    The forward algorithm of tiles of 4 x 4 outputs is differentiated, so that both products take
+    The forward algorithm of tiles of 4 × 4 outputs is differentiated, so that both products take
     as few multiplications as it does.
 
     Args:
@@ -394,374 +351,154 @@ def differentiate_convolution(
         The loss's gradients by the images, the kernel and the bias, float32, in their shapes. They
         are the same to the bit for any number of threads.
     """
-    count, _, _, channels = images.shape
-    _, rows, columns, outputs = maps.shape
+    outputs = maps.shape[3]
     backward = transform_kernel(kernel.transpose(0, 1, 3, 2), 4)
-    filled = _divide_up(channels, _ROWS) * _ROWS, _divide_up(outputs, LANES) * LANES
-    image_gradients = _allocate_aligned(images.shape)
-    kernel_sums = np.empty((_PARTS, 36, *filled), np.float32)
-    bias_sums = np.empty((_PARTS, outputs), np.float32)
-    chunk = max(1, _GRADIENT_TILES // (_divide_up(rows, 4) * _divide_up(columns, 4)))
-    tiles = chunk * _divide_up(rows, 4) * _divide_up(columns, 4)
-    tiles = _divide_up(tiles, _ROWS) * _ROWS
-    widest = max(backward.shape[1] * LANES, filled[1])
-    size = (
-        2 * 6 * (_divide_up(columns, 4) * 4 + 2) * channels
-        + 36 * (tiles * (channels + filled[1] + backward.shape[1] * LANES) + 3 * _GAP)
-        + 2 * 6 * 6 * widest
-    )
+    image_gradients = allocate_aligned(images.shape)
+    kernel_gradients = np.empty((_PARTS, *kernel.shape), np.float32)
+    bias_gradients = np.empty((_PARTS, outputs), np.float32)
 
-    def work(part: int) -> None:
+    def work(part: int, first: int, stop: int) -> None:
         _differentiate_tiles(
             images,
             maps,
             gradients,
             backward,
             padding,
-            chunk,
-            count * part // _PARTS,
-            count * (part + 1) // _PARTS,
-            np.empty(size, np.float32),
+            first,
+            stop,
             image_gradients,
-            kernel_sums[part],
-            bias_sums[part],
+            kernel_gradients[part],
+            bias_gradients[part],
         )
 
-    with ThreadPoolExecutor(min(joblib.cpu_count(), _PARTS)) as threads:
-        list(threads.map(work, range(_PARTS)))
-    kernel_gradients = np.empty(kernel.shape, np.float32)
-    _transform_sums(kernel_sums, _KERNEL_TRANSFORMS[4], kernel_gradients)
-    return image_gradients, kernel_gradients, bias_sums.sum(axis=0)
+    _work_on_parts(work, len(images))
+    return image_gradients, kernel_gradients.sum(axis=0), bias_gradients.sum(axis=0)
 
 
-def _allocate_aligned(shape: tuple) -> np.ndarray:
-    """Allocate a float32 array that TensorFlow takes over without a copy: at a multiple of 64."""
-    values = np.empty(prod(shape) + 15, np.float32)
-    start = -values.ctypes.data % 64 // 4
-    return values[start : start + prod(shape)].reshape(shape)
-
-
-# A product and the sum it goes into may be rounded once; all else is computed as it is written.
-_OPTIONS = {"nogil": True, "fastmath": {"contract"}}
-_inline = njit(**_OPTIONS)
-
-
-def _compile(function: Callable) -> Callable:
-    """Have a function compiled at its first call, and the result kept where that can be."""
-    try:
-        return njit(function, cache=True, **_OPTIONS)
-    except RuntimeError:  # neither this folder nor the user's own can be written
-        return njit(function, **_OPTIONS)
-
-
-@_compile
-def _convolve_directly(maps, kernel, biases, height, width, first, stop, buffer, outputs):
-    """Convolve the rows from `first` to `stop` of all rows of the maps, and apply ReLU."""
-    panels, depth, _ = kernel.shape
-    filled_width = (width + _ROWS - 1) // _ROWS * _ROWS
-    # Parts of the buffer, one after the other.
-    patches, buffer = _split(buffer, filled_width, depth)
-    products, buffer = _split(buffer, filled_width, panels * LANES)
-    for row in range(first, stop):
-        image, y = divmod(row, height)
-        for x in range(width):
-            for i in range(3):
-                near = maps[image, y + i, x : x + 3].reshape(depth // 3)
-                for k in range(len(near)):
-                    patches[x, i * len(near) + k] = near[k]
-        _multiply_panels(patches, kernel, products)
-        place = _find_edge(y, height)
-        for x in range(width):
-            bias = biases[place, _find_edge(x, width)]
-            values = outputs[image, y + 1, x + 1]
-            for k in range(len(bias)):
-                values[k] = _rectify(products[x, k] + bias[k])
-
-
-@_compile
-def _convolve_tiles(maps, kernel, bias, height, width, tile, pools, first, stop, buffer, outputs):
-    """Convolve the rows of tiles from `first` to `stop` of all such rows of the maps."""
-    points, panels, channels, _ = kernel.shape
-    count = panels * LANES  # of channels out, those that fill up the last panel included
-    n = tile + 2
-    rows_of_tiles = (height + tile - 1) // tile
-    row_tiles = (width + tile - 1) // tile
-    tiles = (stop - first) * row_tiles
-    filled_tiles = (tiles + _ROWS - 1) // _ROWS * _ROWS
-    # Parts of the buffer, one after the other.
-    length = (row_tiles * tile + 2) * channels
-    rows, buffer = _split(buffer, n, length + _GAP)
-    inputs, buffer = _split(buffer, points, filled_tiles * channels + _GAP)
-    products, buffer = _split(buffer, points, filled_tiles * count + _GAP)
-    halves, buffer = _split(buffer, n, tile * count)
-    results, buffer = _split(buffer, tile, tile * count)
-
-    for t in range(0, tiles, row_tiles):
-        image, y = divmod(first + t // row_tiles, rows_of_tiles)
-        source = maps[image, y * tile : y * tile + n]
-        _transform_inputs(tile, source.reshape(n, -1)[:, :length], rows)
-        for x in range(row_tiles):
-            for a in range(n):
-                start = x * tile * channels
-                part = rows[a, start : start + n * channels].reshape(n, channels)
-                place = (t + x) * channels
-                _transform_inputs(tile, part, inputs[a * n : a * n + n, place : place + channels])
-
-    for point in range(points):
-        left = inputs[point, : filled_tiles * channels].reshape(filled_tiles, channels)
-        target = products[point, : filled_tiles * count].reshape(filled_tiles, count)
-        _multiply_panels(left, kernel[point], target)
-
-    for t in range(tiles):
-        row, x = divmod(t, row_tiles)
-        image, y = divmod(first + row, rows_of_tiles)
-        place = t * count
-        for a in range(n):
-            part = products[a * n : a * n + n, place : place + count]
-            _transform_products(tile, part, halves[a].reshape(tile, count))
-        for b in range(tile):
-            part = slice(b * count, (b + 1) * count)
-            _transform_products(tile, halves[:, part], results[:, part])
-        used_rows = min(tile, height - y * tile)
-        used_columns = min(tile, width - x * tile)
-        grid = results.reshape(tile, tile, count)
-        if pools:
-            for i in range(used_rows // 2):
-                for j in range(used_columns // 2):
-                    values = outputs[image, (y * tile) // 2 + i + 1, (x * tile) // 2 + j + 1]
-                    square = grid[2 * i : 2 * i + 2, 2 * j : 2 * j + 2]
-                    for k in range(len(bias)):
-                        top = _larger(square[0, 0, k], square[0, 1, k])
-                        bottom = _larger(square[1, 0, k], square[1, 1, k])
-                        values[k] = _rectify(_larger(top, bottom) + bias[k])
-        else:
-            for i in range(used_rows):
-                for j in range(used_columns):
-                    values = outputs[image, y * tile + i + 1, x * tile + j + 1]
-                    for k in range(len(bias)):
-                        values[k] = _rectify(grid[i, j, k] + bias[k])
-
-
-@_inline
-def _find_edge(place, size):
-    """Return 0 for the first of some places, 2 for the last, 1 for any other."""
-    return 0 if place == 0 else 2 if place == size - 1 else 1
-
-
-@_inline
-def _multiply_panels(left, panels, target):
-    """Compute `target = left @ right`, with `right` (any, columns) cut into panels of columns.
+def differentiate_kernel(
+    images: np.ndarray, maps: np.ndarray, gradients: np.ndarray, *, padding: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute two of the gradients of differentiate_convolution, for images of few channels.
 
     Args:
-        left: float32 (rows, any), with a multiple of _ROWS rows.
-        panels: float32 (columns / LANES, any, LANES).
-        target: float32 (rows, columns).
+        images: as there.
+        maps: likewise.
+        gradients: likewise.
+        padding: likewise.
+
+    Returns:
+        The loss's gradients by the kernel and the bias.
     """
-    for number in range(len(panels)):  # each of which stays in the cache for all rows
-        columns = slice(number * LANES, (number + 1) * LANES)
-        for row in range(0, len(left), _ROWS):
-            rows = slice(row, row + _ROWS)
-            _multiply(left[rows], panels[number], target[rows, columns])
+    channels, outputs = images.shape[3], maps.shape[3]
+    taps = 9 * channels + 1  # for the bias, which is what a pixel of 1 is multiplied by
+    filled = _divide_up(taps, _ROWS) * _ROWS, _divide_up(outputs, LANES) * LANES
+    sums = np.zeros((_PARTS, *filled), np.float32)
+
+    def work(part: int, first: int, stop: int) -> None:
+        _differentiate_directly(images, maps, gradients, padding, first, stop, sums[part])
+
+    _work_on_parts(work, len(images))
+    total = sums.sum(axis=0)[:taps, :outputs]
+    return total[:-1].reshape(3, 3, channels, outputs), total[-1]
 
 
-@_compile
-def _differentiate_tiles(
-    images,
-    maps,
-    gradients,
-    kernel,
-    padding,
-    chunk,
-    first,
-    stop,
-    buffer,
-    image_gradients,
-    kernel_sums,
-    bias_sums,
-):
-    """Differentiate the convolution of the images from `first` to `stop`, `chunk` at a time."""
-    _, height, width, channels = images.shape
-    _, out_height, out_width, outputs = maps.shape
-    down, across = (out_height + 3) // 4, (out_width + 3) // 4
-    most_tiles = (chunk * down * across + _ROWS - 1) // _ROWS * _ROWS
-    filled_channels, filled_outputs = kernel.shape[1] * LANES, kernel_sums.shape[2]
-    # Parts of the buffer, one after the other.
-    strip, buffer = _split(buffer, 6, (across * 4 + 2) * channels)
-    rows, buffer = _split(buffer, 6, strip.shape[1])
-    inputs, buffer = _split(buffer, 36, most_tiles * channels + _GAP)
-    signals, buffer = _split(buffer, 36, most_tiles * filled_outputs + _GAP)
-    returns, buffer = _split(buffer, 36, most_tiles * filled_channels + _GAP)
-    halves, buffer = _split(buffer, 6, 6 * max(filled_channels, filled_outputs))
-    grid, buffer = _split(buffer, 6, halves.shape[1])
-    inputs[:] = 0  # what is filled up must be numbers
-    signals[:] = 0
-    kernel_sums[:] = 0
-    bias_sums[:] = 0
-    for start in range(first, stop, chunk):
-        end = min(stop, start + chunk)
-        tiles = (end - start) * down * across
-        filled_tiles = (tiles + _ROWS - 1) // _ROWS * _ROWS
-        signals[:, tiles * filled_outputs :] = 0
-        for t in range(tiles):
-            image, place = divmod(t, down * across)
-            image += start
-            y, x = divmod(place, across)
-            if x == 0:
-                _cut_strip(images[image], y * 4 - padding, padding, strip)
-                _transform_inputs(4, strip, rows)
-            for a in range(6):
-                part = rows[a, x * 4 * channels : (x * 4 + 6) * channels].reshape(6, channels)
-                target = inputs[a * 6 : a * 6 + 6, t * channels : (t + 1) * channels]
-                _transform_inputs(4, part, target)
-            for i in range(4):
-                for j in range(4):
-                    part = grid[i, j * outputs : (j + 1) * outputs]
-                    if y * 4 + i < out_height and x * 4 + j < out_width:
-                        values = maps[image, y * 4 + i, x * 4 + j]
-                        slopes = gradients[image, y * 4 + i, x * 4 + j]
-                        for k in range(outputs):
-                            part[k] = slopes[k] if values[k] > _ZERO else _ZERO
-                            bias_sums[k] += part[k]
-                    else:
-                        part[:] = 0
-            _spread_products(grid[:4, : 4 * outputs], halves[:, : 4 * outputs])
-            for a in range(6):
-                part = halves[a, : 4 * outputs].reshape(4, outputs)
-                first_place = t * filled_outputs
-                target = signals[a * 6 : a * 6 + 6, first_place : first_place + outputs]
-                _spread_products(part, target)
+def _work_on_parts(work: Callable[[int, int, int], None], count: int) -> None:
+    """Call `work` with each part of a batch: its number, the first image, and the one after it."""
 
-        for point in range(36):
-            left = inputs[point, : filled_tiles * channels].reshape(filled_tiles, channels)
-            right = signals[point, : filled_tiles * filled_outputs]
-            right = right.reshape(filled_tiles, filled_outputs)
-            for lane in range(0, filled_outputs, LANES):
-                for c in range(0, kernel_sums.shape[1], _ROWS):
-                    target = kernel_sums[point, c : c + _ROWS, lane : lane + LANES]
-                    _add_product(left.T[c : c + _ROWS], right[:, lane : lane + LANES], target)
-            target = returns[point, : filled_tiles * filled_channels]
-            target = target.reshape(filled_tiles, filled_channels)
-            for panel in range(kernel.shape[1]):
-                lanes = slice(panel * LANES, (panel + 1) * LANES)
-                for t in range(0, filled_tiles, _ROWS):
-                    part = right[t : t + _ROWS, :outputs]
-                    _multiply(part, kernel[point, panel], target[t : t + _ROWS, lanes])
+    def work_on_part(part: int) -> None:
+        work(part, count * part // _PARTS, count * (part + 1) // _PARTS)
 
-        image_gradients[start:end] = 0
-        for t in range(tiles):
-            image, place = divmod(t, down * across)
-            y, x = divmod(place, across)
-            first_place = t * filled_channels
-            for a in range(6):
-                part = returns[a * 6 : a * 6 + 6, first_place : first_place + channels]
-                _return_inputs(part, halves[a, : 6 * channels].reshape(6, channels))
-            _return_inputs(halves[:, : 6 * channels], grid[:, : 6 * channels])
-            # The patch begins here; what lies outside the image is nobody's.
-            top, left_edge = y * 4 - padding, x * 4 - padding
-            skipped, end_column = max(0, -left_edge), min(6, width - left_edge)
-            for i in range(max(0, -top), min(6, height - top)):
-                part = grid[i, skipped * channels : end_column * channels]
-                target = image_gradients[start + image, top + i].reshape(-1)
-                target = target[(left_edge + skipped) * channels :]
-                for k in range(len(part)):
-                    target[k] += part[k]
+    list(_start_threads(min(joblib.cpu_count(), _PARTS)).map(work_on_part, range(_PARTS)))
 
 
-@_compile
-def _transform_kernel(kernel, transform, transformed):
-    """Transform a kernel down and across."""
-    _, _, channels, outputs = kernel.shape
-    n = len(transform)
-    for c in range(channels):
-        for panel in range(transformed.shape[1]):
-            count = min(LANES, outputs - panel * LANES)
-            part = kernel[:, :, c, panel * LANES : panel * LANES + count]
-            for a in range(n):
-                for b in range(n):
-                    target = transformed[a * n + b, panel, c]
-                    for i in range(3):
-                        for j in range(3):
-                            factor = transform[a, i] * transform[b, j]
-                            for k in range(count):
-                                target[k] += factor * part[i, j, k]
+_inline = njit(**OPTIONS)
 
 
-@_compile
-def _transform_sums(sums, transform, kernel_gradients):
-    """Add up the parts, and take the gradients by the transformed kernel back to the kernel."""
-    _, _, channels, outputs = kernel_gradients.shape
-    n = len(transform)
-    totals = np.empty(outputs, np.float32)
-    kernel_gradients[:] = 0
-    for c in range(channels):
-        for a in range(n):
-            for b in range(n):
-                totals[:] = 0
-                for part in range(len(sums)):
-                    values = sums[part, a * n + b, c]
-                    for k in range(outputs):
-                        totals[k] += values[k]
-                for i in range(3):
-                    for j in range(3):
-                        factor = _F(transform[a, i] * transform[b, j])
-                        if factor != _ZERO:
-                            values = kernel_gradients[i, j, c]
-                            for k in range(outputs):
-                                values[k] += factor * totals[k]
+# Compilers do not find by themselves how to keep in registers what the innermost loops work on.
+# The functions that the next two functions make are not computed but written down, in LLVM's
+# language: `_find_place` is where an array's element or vector lies.
 
 
-@_inline
-def _cut_strip(image, top, padding, strip):
-    """Copy the rows of an image from `top` on, with zeros where it has none."""
-    height, width, channels = image.shape
-    before = padding * channels
-    used = min(width * channels, strip.shape[1] - before)
-    for i in range(len(strip)):
-        if 0 <= top + i < height:
-            strip[i, :before] = 0
-            strip[i, before : before + used] = image[top + i].reshape(-1)[:used]
-            strip[i, before + used :] = 0
-        else:
-            strip[i] = 0
+def _find_place(builder, array, row, column, kind: ir.Type):
+    place = builder.ptrtoint(array.data, column.type)
+    for step, count in zip(
+        cgutils.unpack_tuple(builder, array.strides), (row, column), strict=True
+    ):
+        place = builder.add(place, builder.mul(count, step))  # a step is in bytes
+    return builder.inttoptr(place, kind.as_pointer())
 
 
-@_inline
-def _spread_products(source, target):
-    """Transpose what _transform_products does for m = 4: float32 (4, any) to (6, any)."""
-    for i in range(source.shape[1]):
-        s0, s1, s2, s3 = source[0, i], source[1, i], source[2, i], source[3, i]
-        target[0, i] = s0
-        even, odd = s0 + s2, s1 + s3
-        target[1, i] = even + odd
-        target[2, i] = even - odd
-        even, odd = s0 + _F(4) * s2, _F(2) * s1 + _F(8) * s3
-        target[3, i] = even + odd
-        target[4, i] = even - odd
-        target[5, i] = s3
+def _declare_sum_of_product(builder, kind: ir.Type):
+    """Return the function from x, y and z to x * y + z, for numbers or vectors."""
+    name = f"v{kind.count}f32" if isinstance(kind, ir.VectorType) else "f32"
+    signature = ir.FunctionType(kind, [kind] * 3)
+    return cgutils.get_or_insert_function(builder.module, signature, f"llvm.fmuladd.{name}")
 
 
-@_inline
-def _return_inputs(source, target):
-    """Transpose what _transform_inputs does for m = 4: float32 (6, any), both."""
-    for i in range(source.shape[1]):
-        s0, s1, s2 = source[0, i], source[1, i], source[2, i]
-        s3, s4, s5 = source[3, i], source[4, i], source[5, i]
-        sum1, difference1 = s1 + s2, s2 - s1
-        sum2, difference2 = s3 + s4, _F(2) * (s4 - s3)
-        target[0, i] = _F(4) * s0
-        target[1, i] = _F(4) * (difference1 + s5) + difference2
-        target[2, i] = _F(-5) * s0 - _F(4) * sum1 - sum2
-        target[3, i] = -difference1 - difference2 - _F(5) * s5
-        target[4, i] = s0 + sum1 + sum2
-        target[5, i] = s5
+def _make_transform(*matrices: np.ndarray) -> Callable:
+    """Make a function that multiplies by constant matrices, by the first one first."""
+
+    @intrinsic
+    def transform(typing_context, source, target):
+        """Transform the first axis of `source`, float32 (rows, any), into `target`.
+
+        A row's numbers lie close, in both; `target` is as wide or wider, and elsewhere.
+        """
+
+        def generate(context, builder, signature, arguments):
+            source, target = (
+                context.make_array(kind)(context, builder, argument)
+                for kind, argument in zip(signature.args, arguments, strict=True)
+            )
+            index = ir.IntType(64)
+            _, count = cgutils.unpack_tuple(builder, source.shape)
+            whole = builder.and_(count, ir.Constant(index, -_WIDTH))
+            nothing, number = ir.Constant(index, 0), ir.FloatType()
+            vector = ir.VectorType(number, _WIDTH)
+            for kind, width, first, stop in (
+                (vector, _WIDTH, nothing, whole),
+                (number, 1, whole, count),
+            ):
+                steps = ir.Constant(index, width)
+                with cgutils.for_range_slice(builder, first, stop, steps) as (column, _):
+                    values = [
+                        builder.load(
+                            _find_place(builder, source, ir.Constant(index, row), column, kind),
+                            align=4,
+                        )
+                        for row in range(matrices[0].shape[1])
+                    ]
+                    for matrix in matrices:
+                        values = [combine(builder, kind, factors, values) for factors in matrix]
+                    for row, value in enumerate(values):
+                        place = ir.Constant(index, row)
+                        place = _find_place(builder, target, place, column, kind)
+                        builder.store(value, place, align=4)
+            return context.get_dummy_value()
+
+        return types.void(source, target), generate
+
+    def combine(builder, kind: ir.Type, factors, values: list):
+        add_product = _declare_sum_of_product(builder, kind)
+        total = None
+        for factor, value in zip(factors.tolist(), values, strict=True):
+            if factor == 0:
+                continue
+            constant = [factor] * kind.count if isinstance(kind, ir.VectorType) else factor
+            if total is None:
+                one = factor == 1
+                total = value if one else builder.fmul(value, ir.Constant(kind, constant))
+            elif abs(factor) == 1:
+                total = (builder.fadd if factor > 0 else builder.fsub)(total, value)
+            else:
+                total = builder.call(add_product, [value, ir.Constant(kind, constant), total])
+        return total
+
+    return transform
 
 
 def _make_product(adds: bool) -> Callable:
-    """Make `_multiply`, or `_add_product` where a product is added to what is there.
-
-    Compilers do not find by themselves how to keep all the sums in registers. What stands here is
-    not computed but written down, in LLVM's language: the loop over what `any` stands for.
-    """
+    """Make `_multiply`, or `_add_product` where a product is added to what is there."""
 
     @intrinsic
     def product(typing_context, left, right, target):
@@ -778,28 +515,18 @@ def _make_product(adds: bool) -> Callable:
             )
             index, number = ir.IntType(64), ir.FloatType()
             vector = ir.VectorType(number, LANES)
-            add_product = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fmuladd.v{LANES}f32"
-            )
+            add_product = _declare_sum_of_product(builder, vector)
             first_lane = ir.Constant(ir.IntType(32), 0)
             all_lanes = ir.Constant(ir.VectorType(ir.IntType(32), LANES), None)  # are lane 0
             nothing = ir.Constant(vector, None)
-
-            def find(array, row, column, kind: ir.Type):
-                steps = cgutils.unpack_tuple(builder, array.strides)  # in bytes
-                place = builder.ptrtoint(array.data, index)
-                for step, count in zip(steps, (row, column), strict=True):
-                    place = builder.add(place, builder.mul(count, step))
-                return builder.inttoptr(place, kind.as_pointer())
-
             zero, *_ = rows = [ir.Constant(index, row) for row in range(_ROWS)]
-            sources = [find(left, row, zero, number) for row in rows]
+            sources = [_find_place(builder, left, row, zero, number) for row in rows]
             if adds:
                 _, step = cgutils.unpack_tuple(builder, left.strides)
                 step = builder.sdiv(step, ir.Constant(index, 4))  # in numbers
             else:
                 step = ir.Constant(index, 1)
-            targets = [find(target, row, zero, vector) for row in rows]
+            targets = [_find_place(builder, target, row, zero, vector) for row in rows]
             sums = [
                 cgutils.alloca_once_value(
                     builder, builder.load(place, align=4) if adds else nothing
@@ -808,7 +535,8 @@ def _make_product(adds: bool) -> Callable:
             ]
             depth, _ = cgutils.unpack_tuple(builder, right.shape)
             with cgutils.for_range(builder, depth) as loop:
-                weights = builder.load(find(right, loop.index, zero, vector), align=4)
+                weights = _find_place(builder, right, loop.index, zero, vector)
+                weights = builder.load(weights, align=4)
                 place = builder.mul(loop.index, step)
                 for source, total in zip(sources, sums, strict=True):
                     value = builder.load(builder.gep(source, [place]))
@@ -826,6 +554,108 @@ def _make_product(adds: bool) -> Callable:
 
 
 _multiply, _add_product = _make_product(adds=False), _make_product(adds=True)
+
+
+def _find_matrices(points: list[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Find the matrices that transform inputs, kernels and products, for points and infinity.
+
+    Outputs are the coefficients of a product of polynomials read backwards: a polynomial is known
+    by its values at as many points as it has coefficients.
+
+    Returns:
+        (n, n), (n, 3) and (n - 2, n), with n = len(points) + 1.
+    """
+    n = len(points) + 1
+    inputs, kernel, products = np.zeros((n, n)), np.zeros((n, 3)), np.zeros((n - 2, n))
+    for row, point in enumerate(points):
+        others = np.delete(points, row)
+        inputs[row, :-1] = np.polynomial.polynomial.polyfromroots(others)
+        kernel[row] = point ** np.arange(3) / np.prod(point - others)
+        products[:, row] = point ** np.arange(n - 2)
+    inputs[-1] = np.polynomial.polynomial.polyfromroots(points)
+    kernel[-1, -1] = products[-1, -1] = 1
+    return inputs, kernel, products
+
+
+def _make_transforms(points: list[float]) -> tuple[Callable, ...]:
+    """Make the transforms of inputs, kernels and products, and the transpose of each.
+
+    Args:
+        points: 0, and each other one followed by its negative. At such a pair even powers are the
+            same, and odd ones opposite: what they have in common is computed once.
+    """
+    inputs, kernel, products = _find_matrices(np.array(points, float))
+    pairs = np.eye(len(inputs))
+    for first in range(1, len(points), 2):
+        pairs[first : first + 2, first : first + 2] = [[1, 1], [1, -1]]
+    halved = np.linalg.inv(pairs)
+    factors = (halved @ inputs, pairs), (halved @ kernel, pairs), (pairs, products @ halved)
+    transposed = [(second.T, first.T) for first, second in factors]
+    return tuple(_make_transform(*pair) for pair in (*factors, *transposed))
+
+
+(
+    _transform_inputs_4,
+    _transform_kernel_4,
+    _transform_products_4,
+    _return_inputs_4,
+    _return_kernel_4,
+    _spread_products_4,
+) = _make_transforms([0, 1, -1, 2, -2])
+_transform_inputs_6, _transform_kernel_6, _transform_products_6, *_ = _make_transforms(
+    [0, 1, -1, 2, -2, 1 / 2, -1 / 2]
+)
+
+
+@_inline
+def _transform_inputs(tile, source, target):
+    """Transform along the first axis: float32 (tile + 2, any), both."""
+    if tile == 4:
+        _transform_inputs_4(source, target)
+    else:
+        _transform_inputs_6(source, target)
+
+
+@_inline
+def _transform_products(tile, source, target):
+    """Transform along the first axis: float32 (tile + 2, any) to (tile, any)."""
+    if tile == 4:
+        _transform_products_4(source, target)
+    else:
+        _transform_products_6(source, target)
+
+
+@compile_function
+def _transform_kernel(tile, kernel, half, transformed):
+    """Transform a kernel across, into `half`, and then down."""
+    _, _, channels, outputs = kernel.shape
+    n = tile + 2
+    for i in range(3):
+        source, target = kernel[i].reshape(3, channels * outputs), half[i].reshape(n, -1)
+        if tile == 4:
+            _transform_kernel_4(source, target)
+        else:
+            _transform_kernel_6(source, target)
+    for b in range(n):
+        for c in range(channels):
+            for panel in range(transformed.shape[1]):
+                first = panel * LANES
+                source = half[:, b, c, first : first + LANES]
+                target = transformed[b::n, panel, c]
+                if tile == 4:
+                    _transform_kernel_4(source, target)
+                else:
+                    _transform_kernel_6(source, target)
+
+
+@_inline
+def _return_kernel(sums, half, gradients):
+    """Transpose what _transform_kernel does for m = 4: float32 (36, channels, outputs), first."""
+    _, channels, outputs = sums.shape
+    size = channels * outputs
+    for a in range(6):
+        _return_kernel_4(sums[a * 6 : a * 6 + 6].reshape(6, size), half[a].reshape(3, size))
+    _return_kernel_4(half.reshape(6, 3 * size), gradients.reshape(3, 3 * size))
 
 
 @_inline
@@ -847,60 +677,296 @@ def _larger(one, other):
 
 
 @_inline
-def _transform_inputs(tile, source, target):
-    """Transform along the first axis: float32 (tile + 2, any), both."""
-    if tile == 4:
-        for i in range(source.shape[1]):
-            s0, s1, s2 = source[0, i], source[1, i], source[2, i]
-            s3, s4, s5 = source[3, i], source[4, i], source[5, i]
-            target[0, i] = _F(4) * s0 - _F(5) * s2 + s4
-            even, odd = s4 - _F(4) * s2, s3 - _F(4) * s1
-            target[1, i] = even + odd
-            target[2, i] = even - odd
-            even, odd = s4 - s2, _F(2) * (s3 - s1)
-            target[3, i] = even + odd
-            target[4, i] = even - odd
-            target[5, i] = _F(4) * s1 - _F(5) * s3 + s5
-    else:
-        for i in range(source.shape[1]):
-            s0, s1, s2, s3 = source[0, i], source[1, i], source[2, i], source[3, i]
-            s4, s5, s6, s7 = source[4, i], source[5, i], source[6, i], source[7, i]
-            target[0, i] = s0 - s6 + _F(5.25) * (s4 - s2)
-            even, odd = s6 - _F(4.25) * s4 + s2, s5 - _F(4.25) * s3 + s1
-            target[1, i] = even + odd
-            target[2, i] = even - odd
-            even = s6 - _F(1.25) * s4 + _F(0.25) * s2
-            odd = _F(2) * s5 - _F(2.5) * s3 + _F(0.5) * s1
-            target[3, i] = even + odd
-            target[4, i] = even - odd
-            even = s6 - _F(5) * s4 + _F(4) * s2
-            odd = _F(0.5) * s5 - _F(2.5) * s3 + _F(2) * s1
-            target[5, i] = even + odd
-            target[6, i] = even - odd
-            target[7, i] = s7 - s1 + _F(5.25) * (s3 - s5)
+def _copy_rows(image, top, rows):
+    """Copy the rows of an image from `top` on, with zeros where it has none."""
+    for i in range(len(rows)):
+        if 0 <= top + i < len(image):
+            rows[i] = image[top + i].reshape(-1)
+        else:
+            rows[i] = 0
 
 
 @_inline
-def _transform_products(tile, source, target):
-    """Transform along the first axis: float32 (tile + 2, any) to (tile, any)."""
-    if tile == 4:
-        for i in range(source.shape[1]):
-            sum1, difference1 = source[1, i] + source[2, i], source[1, i] - source[2, i]
-            sum2, difference2 = source[3, i] + source[4, i], source[3, i] - source[4, i]
-            first, last = source[0, i], source[5, i]
-            target[0, i] = first + sum1 + sum2
-            target[1, i] = difference1 + _F(2) * difference2
-            target[2, i] = sum1 + _F(4) * sum2
-            target[3, i] = difference1 + _F(8) * difference2 + last
+def _multiply_panels(left, panels, target):
+    """Compute `target = left @ right`, with `right` (any, columns) cut into panels of columns.
+
+    Args:
+        left: float32 (rows, any), with a multiple of _ROWS rows.
+        panels: float32 (columns / LANES, any, LANES).
+        target: float32 (rows, columns).
+    """
+    for number in range(len(panels)):  # each of which stays in the cache for all rows
+        columns = slice(number * LANES, (number + 1) * LANES)
+        for row in range(0, len(left), _ROWS):
+            rows = slice(row, row + _ROWS)
+            _multiply(left[rows], panels[number], target[rows, columns])
+
+
+@_inline
+def _find_edge(place, size):
+    """Return 0 for the first of some places, 2 for the last, 1 for any other."""
+    return 0 if place == 0 else 2 if place == size - 1 else 1
+
+
+@_inline
+def _gather_patches(near, channels, patches):
+    """Take the 3×3 patch of each pixel from three rows of pixels, into the first columns."""
+    for x in range(len(patches)):
+        for i in range(3):
+            for k in range(3 * channels):
+                patches[x, i * 3 * channels + k] = near[i, x * channels + k]
+
+
+@_inline
+def _pass_slopes(gradients, maps, slopes):
+    """Copy the gradients of what ReLU let pass, and 0 elsewhere; all are float32 (any,)."""
+    for k in range(len(maps)):
+        slope = gradients[k]  # whether needed or not, which compilers do not dare
+        slopes[k] = slope if maps[k] > _ZERO else _ZERO
+
+
+@compile_function
+def _convolve_directly(images, kernel, biases, first, stop, buffer, outputs):
+    """Convolve the rows from `first` to `stop` of all rows of the images, and apply ReLU."""
+    _, height, width, channels = images.shape
+    panels, depth, _ = kernel.shape
+    filled_width = (width + _ROWS - 1) // _ROWS * _ROWS
+    # Parts of the buffer, one after the other.
+    near, buffer = _split(buffer, 3, (width + 2) * channels)
+    patches, buffer = _split(buffer, filled_width, depth)
+    products, buffer = _split(buffer, filled_width, panels * LANES)
+    near[:] = 0
+    for row in range(first, stop):
+        image, y = divmod(row, height)
+        _copy_rows(images[image], y - 1, near[:, channels : (width + 1) * channels])
+        _gather_patches(near, channels, patches[:width])
+        _multiply_panels(patches, kernel, products)
+        place = _find_edge(y, height)
+        for x in range(width):
+            bias = biases[place, _find_edge(x, width)]
+            values = outputs[image, y, x]
+            for k in range(len(bias)):
+                values[k] = _rectify(products[x, k] + bias[k])
+
+
+@_inline
+def _load_tiles(tile, image, top, padding, across, lines, rows, inputs, place):
+    """Transform a row of tiles, which begins above the image's row `top`.
+
+    Args:
+        tile: 4 or 6.
+        image: float32 (height, width, channels).
+        top: -1 or more.
+        padding: columns of zeros to the left of the image.
+        across: number of tiles.
+        lines: float32 (tile + 2, width * channels), for rows of the image.
+        rows: float32 (tile + 2, any), for the tiles, with 0 where the image is not.
+        inputs: float32 ((tile + 2)^2, any), for the transformed tiles.
+        place: of the first tile, in `inputs`.
+    """
+    height, width, channels = image.shape
+    n = tile + 2
+    used = rows[:, padding * channels : (padding + width) * channels]
+    if top >= 0 and top + n <= height:
+        _transform_inputs(tile, image[top : top + n].reshape(n, width * channels), used)
     else:
-        for i in range(source.shape[1]):
-            sum1, difference1 = source[1, i] + source[2, i], source[1, i] - source[2, i]
-            sum2, difference2 = source[3, i] + source[4, i], source[3, i] - source[4, i]
-            sum3, difference3 = source[5, i] + source[6, i], source[5, i] - source[6, i]
-            first, last = source[0, i], source[7, i]
-            target[0, i] = first + sum1 + sum2 + sum3
-            target[1, i] = difference1 + _F(2) * difference2 + _F(1 / 2) * difference3
-            target[2, i] = sum1 + _F(4) * sum2 + _F(1 / 4) * sum3
-            target[3, i] = difference1 + _F(8) * difference2 + _F(1 / 8) * difference3
-            target[4, i] = sum1 + _F(16) * sum2 + _F(1 / 16) * sum3
-            target[5, i] = difference1 + _F(32) * difference2 + _F(1 / 32) * difference3 + last
+        _copy_rows(image, top, lines)
+        _transform_inputs(tile, lines, used)
+    for x in range(across):
+        for a in range(n):
+            start = x * tile * channels
+            part = rows[a, start : start + n * channels].reshape(n, channels)
+            first = place + x * channels
+            _transform_inputs(tile, part, inputs[a * n : a * n + n, first : first + channels])
+
+
+@compile_function
+def _convolve_tiles(images, kernel, bias, tile, padding, pools, first, stop, buffer, outputs):
+    """Convolve the rows of tiles from `first` to `stop` of all such rows of the images."""
+    points, panels, channels, _ = kernel.shape
+    _, height, width, _ = images.shape
+    height, columns = height - 2 + 2 * padding, width - 2 + 2 * padding
+    count = panels * LANES  # of channels out, those that fill up the last panel included
+    n = tile + 2
+    down, across = (height + tile - 1) // tile, (columns + tile - 1) // tile
+    tiles = (stop - first) * across
+    filled_tiles = (tiles + _ROWS - 1) // _ROWS * _ROWS
+    # Parts of the buffer, one after the other.
+    lines, buffer = _split(buffer, n, width * channels)
+    rows, buffer = _split(buffer, n, (across * tile + 2) * channels + _GAP)
+    inputs, buffer = _split(buffer, points, filled_tiles * channels + _GAP)
+    products, buffer = _split(buffer, points, filled_tiles * count + _GAP)
+    halves, buffer = _split(buffer, n, tile * count)
+    results, buffer = _split(buffer, tile, tile * count)
+
+    rows[:] = 0
+    for t in range(0, tiles, across):
+        image, y = divmod(first + t // across, down)
+        top = y * tile - padding
+        place = t * channels
+        _load_tiles(tile, images[image], top, padding, across, lines, rows, inputs, place)
+
+    for point in range(points):
+        left = inputs[point, : filled_tiles * channels].reshape(filled_tiles, channels)
+        target = products[point, : filled_tiles * count].reshape(filled_tiles, count)
+        _multiply_panels(left, kernel[point], target)
+
+    for t in range(tiles):
+        row, x = divmod(t, across)
+        image, y = divmod(first + row, down)
+        place = t * count
+        for a in range(n):
+            part = products[a * n : a * n + n, place : place + count]
+            _transform_products(tile, part, halves[a].reshape(tile, count))
+        _transform_products(tile, halves, results)
+        used_rows = min(tile, height - y * tile)
+        used_columns = min(tile, columns - x * tile)
+        grid = results.reshape(tile, tile, count)
+        if pools:
+            for i in range(used_rows // 2):
+                for j in range(used_columns // 2):
+                    values = outputs[image, (y * tile) // 2 + i, (x * tile) // 2 + j]
+                    square = grid[2 * i : 2 * i + 2, 2 * j : 2 * j + 2]
+                    for k in range(len(bias)):
+                        above = _larger(square[0, 0, k], square[0, 1, k])
+                        below = _larger(square[1, 0, k], square[1, 1, k])
+                        values[k] = _rectify(_larger(above, below) + bias[k])
+        else:
+            for i in range(used_rows):
+                for j in range(used_columns):
+                    values = outputs[image, y * tile + i, x * tile + j]
+                    for k in range(len(bias)):
+                        values[k] = _rectify(grid[i, j, k] + bias[k])
+
+
+@compile_function
+def _differentiate_tiles(
+    images,
+    maps,
+    gradients,
+    kernel,
+    padding,
+    first,
+    stop,
+    image_gradients,
+    kernel_gradients,
+    bias_gradients,
+):
+    """Differentiate the convolution of the images from `first` to `stop`."""
+    _, height, width, channels = images.shape
+    _, out_height, out_width, outputs = maps.shape
+    down, across = (out_height + 3) // 4, (out_width + 3) // 4
+    chunk = max(1, _CHUNK_TILES // across)
+    most_tiles = (chunk * across + _ROWS - 1) // _ROWS * _ROWS
+    filled_channels = kernel.shape[1] * LANES
+    filled_outputs = (outputs + LANES - 1) // LANES * LANES
+    lines = np.empty((6, width * channels), np.float32)
+    rows = np.zeros((6, (across * 4 + 2) * channels + _GAP), np.float32)
+    slopes = np.zeros((4, across * 4 * outputs), np.float32)
+    slope_rows = np.empty((6, across * 4 * outputs), np.float32)
+    patch = np.empty((6, channels), np.float32)
+    # What is filled up must be numbers.
+    inputs = np.zeros((36, most_tiles * channels + _GAP), np.float32)
+    signals = np.zeros((36, most_tiles * filled_outputs + _GAP), np.float32)
+    returns = np.empty((36, most_tiles * filled_channels + _GAP), np.float32)
+    # As many channels as _add_product takes.
+    size = (channels + _ROWS - 1) // _ROWS * _ROWS
+    kernel_sums = np.zeros((36, size, filled_outputs), np.float32)
+    bias_gradients[:] = 0
+    for start in range(first * down, stop * down, chunk):
+        end = min(stop * down, start + chunk)
+        tiles = (end - start) * across
+        filled_tiles = (tiles + _ROWS - 1) // _ROWS * _ROWS
+        signals[:, tiles * filled_outputs :] = 0
+        for row in range(start, end):
+            image, y = divmod(row, down)
+            t = (row - start) * across
+            top = y * 4 - padding
+            place = t * channels
+            _load_tiles(4, images[image], top, padding, across, lines, rows, inputs, place)
+            for i in range(4):
+                if y * 4 + i < out_height:
+                    line = y * 4 + i
+                    values = maps[image, line].reshape(-1)
+                    _pass_slopes(gradients[image, line].reshape(-1), values, slopes[i])
+                else:
+                    slopes[i] = 0
+            _spread_products_4(slopes, slope_rows)
+            for x in range(across):
+                place = (t + x) * filled_outputs
+                for a in range(6):
+                    part = slope_rows[a, x * 4 * outputs : (x + 1) * 4 * outputs]
+                    target = signals[a * 6 : a * 6 + 6, place : place + outputs]
+                    _spread_products_4(part.reshape(4, outputs), target)
+                for k in range(outputs):
+                    bias_gradients[k] += signals[_SUM_POINT, place + k]
+
+        for point in range(36):
+            left = inputs[point, : filled_tiles * channels].reshape(filled_tiles, channels)
+            right = signals[point, : filled_tiles * filled_outputs]
+            right = right.reshape(filled_tiles, filled_outputs)
+            for lane in range(0, filled_outputs, LANES):
+                for c in range(0, channels, _ROWS):
+                    target = kernel_sums[point, c : c + _ROWS, lane : lane + LANES]
+                    _add_product(left.T[c : c + _ROWS], right[:, lane : lane + LANES], target)
+            target = returns[point, : filled_tiles * filled_channels]
+            target = target.reshape(filled_tiles, filled_channels)
+            _multiply_panels(right[:, :outputs], kernel[point], target)
+
+        for row in range(start, end):
+            image, y = divmod(row, down)
+            for x in range(across):
+                place = ((row - start) * across + x) * filled_channels
+                for a in range(6):
+                    part = returns[a * 6 : a * 6 + 6, place : place + channels]
+                    _return_inputs_4(part, patch)
+                    # Tiles overlap by two columns.
+                    target = rows[a, x * 4 * channels : (x * 4 + 6) * channels]
+                    values = patch.reshape(-1)
+                    shared = 2 * channels if x else 0
+                    for k in range(shared):
+                        target[k] += values[k]
+                    for k in range(shared, len(values)):
+                        target[k] = values[k]
+            _return_inputs_4(rows[:, padding * channels : (padding + width) * channels], lines)
+            # And rows of them by two rows. What lies outside the image is nobody's.
+            for i in range(6):
+                line = y * 4 - padding + i
+                if 0 <= line < height:
+                    target = image_gradients[image, line].reshape(-1)
+                    if i < 2 and y:
+                        for k in range(len(target)):
+                            target[k] += lines[i, k]
+                    else:
+                        for k in range(len(target)):
+                            target[k] = lines[i, k]
+            # As _load_tiles wants to find it.
+            rows[:, : padding * channels] = 0
+            rows[:, (padding + width) * channels :] = 0
+
+    sums = kernel_sums[:, :channels, :outputs].copy()
+    _return_kernel(sums, np.empty((6, 3, channels, outputs), np.float32), kernel_gradients)
+
+
+@compile_function
+def _differentiate_directly(images, maps, gradients, padding, first, stop, sums):
+    """Add to `sums` the gradients of the images from `first` to `stop`, by each tap and output."""
+    _, _, width, channels = images.shape
+    _, out_height, out_width, _ = maps.shape
+    taps, filled_outputs = sums.shape
+    near = np.zeros((3, (out_width + 2) * channels), np.float32)
+    patches = np.zeros((out_width, taps), np.float32)
+    patches[:, 9 * channels] = 1
+    slopes = np.zeros((out_width, filled_outputs), np.float32)
+    for row in range(first * out_height, stop * out_height):
+        image, y = divmod(row, out_height)
+        inside = near[:, padding * channels : (padding + width) * channels]
+        _copy_rows(images[image], y - padding, inside)
+        _gather_patches(near, channels, patches)
+        for x in range(out_width):
+            _pass_slopes(gradients[image, y, x], maps[image, y, x], slopes[x])
+        for tap in range(0, taps, _ROWS):
+            left = patches.T[tap : tap + _ROWS]
+            for lane in range(0, filled_outputs, LANES):
+                right = slopes[:, lane : lane + LANES]
+                _add_product(left, right, sums[tap : tap + _ROWS, lane : lane + LANES])

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from numba import config
 
-from imgpipe import winograd
+from imgpipe import compiled, winograd
 from imgpipe.winograd import (
     LANES,
     Chain,
     DirectConvolution,
     TiledConvolution,
-    allocate_maps,
     choose_tile,
+    convolve,
     differentiate_convolution,
 )
 from tiny import ROOT
@@ -25,7 +25,7 @@ import hashlib
 import sys
 
 sys.path[:0] = ["tests/imgpipe", "tests/support"]
-from imgpipe import winograd
+from imgpipe import compiled, winograd
 from test_winograd import compute_chain, draw
 
 print(hashlib.sha256(compute_chain(draw(3, 20, 26, 3))).hexdigest())
@@ -37,9 +37,10 @@ def draw(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def convolve_plainly(images, kernel, bias, pools=False):
+def convolve_plainly(images, kernel, bias, pools=False, padding=1):
     _, height, width, _ = images.shape
-    padded = np.pad(images.astype(np.float64), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    height, width, edge = height - 2 + 2 * padding, width - 2 + 2 * padding, (padding, padding)
+    padded = np.pad(images.astype(np.float64), ((0, 0), edge, edge, (0, 0)))
     maps = sum(
         padded[:, i : i + height, j : j + width] @ kernel[i, j].astype(np.float64)
         for i in range(3)
@@ -114,28 +115,60 @@ def test_the_direct_convolution_has_other_biases_at_the_edges(channels):
     assert_near(compute([DirectConvolution(kernel, biases, 6, 9)], images), expected)
 
 
+@pytest.mark.parametrize("padding", [0, 1])
 @pytest.mark.parametrize("pools", [False, True])
 @pytest.mark.parametrize("tile", [4, 6])
-def test_nothing_is_written_but_the_map(tile, pools):
-    convolution = TiledConvolution(draw(3, 3, 5, 19), draw(19), 9, 14, pools=pools, tile=tile)
-    maps = allocate_maps(2, 9, 14, 5)
-    maps[:, 1:10, 1:15] = draw(2, 9, 14, 5)
-    before = maps.copy()
-    outputs = allocate_maps(2, *convolution.output_shape)
-    outputs[:] = np.nan
-    buffer = np.full(convolution.buffer_size + 100, 7, np.float32)
-
-    def share(work, rows, most):
-        for start in range(0, rows, most):
-            work(slice(start, min(start + most, rows)), buffer)
-
-    convolution.apply(maps, outputs, share)
-    height, width, _ = convolution.output_shape
-    assert not np.isnan(outputs[:, 1 : height + 1, 1 : width + 1]).any()
-    outputs[:, 1 : height + 1, 1 : width + 1] = np.nan
-    assert np.isnan(outputs).all()
+def test_nothing_is_written_but_the_rows_asked_for(tile, pools, padding):
+    images, kernel, bias = draw(2, 12, 16, 5), draw(3, 3, 5, 19), draw(19)
+    convolution = TiledConvolution(kernel, bias, 12, 16, padding=padding, pools=pools, tile=tile)
+    before = images.copy()
+    outputs = np.full((2, *convolution.output_shape), np.nan, np.float32)
+    buffer = np.full(convolution.buffer_size + 100, np.nan, np.float32)
+    buffer[-100:] = 7
+    rows = 2 * convolution.image_rows
+    for start in range(1, rows - 1, convolution.chunk_rows):
+        chunk = slice(start, min(start + convolution.chunk_rows, rows - 1))
+        convolution.convolve_rows(images, chunk, buffer, outputs)
     assert (buffer[-100:] == 7).all()
-    np.testing.assert_array_equal(maps, before)
+    np.testing.assert_array_equal(images, before)
+    expected = convolve_plainly(images, kernel, bias, pools, padding)
+    first, last = tile // (2 if pools else 1), (convolution.image_rows - 1) * tile
+    last //= 2 if pools else 1
+    assert np.isnan(outputs[0, :first]).all()
+    assert np.isnan(outputs[1, last:]).all()
+    assert_near(outputs[0, first:], expected[0, first:])
+    assert_near(outputs[1, :last], expected[1, :last])
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize(("height", "width"), [(3, 3), (6, 10), (11, 8), (27, 26)])
+def test_a_convolution_by_itself(height, width, padding):
+    images, kernel, bias = draw(5, height, width, 18), draw(3, 3, 18, 33), draw(33)
+    images.flags.writeable = False
+    maps = convolve(images, kernel, bias, padding=padding)
+    assert_near(maps, convolve_plainly(images, kernel, bias, padding=padding))
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize(
+    ("height", "width", "channels", "count"), [(3, 3, 2, 1), (9, 14, 20, 18), (6, 30, 6, 16)]
+)
+def test_gradients_are_those_of_the_convolution(height, width, channels, count, padding):
+    images, kernel = draw(5, height, width, channels), draw(3, 3, channels, count)
+    shape = 5, height - 2 + 2 * padding, width - 2 + 2 * padding, count
+    maps, gradients = draw(*shape, seed=1), draw(*shape, seed=2)
+    found = differentiate_convolution(images, maps, gradients, kernel, padding=padding)
+    slopes = np.where(maps > 0, gradients, 0).astype(np.float64)
+    edge = (padding, padding)
+    padded = np.pad(images.astype(np.float64), ((0, 0), edge, edge, (0, 0)))
+    by_padded, by_kernel = np.zeros_like(padded), np.zeros(kernel.shape)
+    for i, j in np.ndindex(3, 3):
+        window = np.s_[:, i : i + shape[1], j : j + shape[2]]
+        by_padded[window] += slopes @ kernel[i, j].T
+        by_kernel[i, j] = np.tensordot(padded[window], slopes, ((0, 1, 2), (0, 1, 2)))
+    by_images = by_padded[:, padding : padding + height, padding : padding + width]
+    for ours, expected in zip(found, (by_images, by_kernel, slopes.sum((0, 1, 2))), strict=True):
+        assert_near(ours, expected)
 
 
 def test_a_chain_is_its_convolutions_one_after_the_other():
@@ -210,7 +243,7 @@ def test_processes_and_numbers_of_threads_give_the_same_bytes_and_compile_once()
 
 def test_it_runs_where_compiled_code_cannot_be_kept(monkeypatch):
     monkeypatch.setattr(config, "CACHE_LOCATOR_CLASSES", "IPythonCacheLocator")  # finds no place
-    assert winograd._compile(lambda x: x + 1)(2) == 3
+    assert compiled.compile_function(lambda x: x + 1)(2) == 3
 
 
 @pytest.mark.parametrize("padding", [0, 1])
