@@ -7,6 +7,9 @@ import keras
 import tensorflow as tf
 from keras import layers
 
+from imgpipe import winograd
+from imgpipe.dropout import drop_out
+
 # Channels with which a convolution and its gradients are faster to be had from `winograd`, and how
 # many pairs of them fit into its memory. With very few, as images have, its kernel's gradient is.
 _LEAST_CHANNELS = 16
@@ -100,8 +103,6 @@ def _is_usual_dropout(layer: layers.Dropout) -> bool:
 
 
 def _drop_out(layer: layers.Dropout, inputs: tf.Tensor) -> tf.Tensor:
-    from imgpipe.dropout import drop_out
-
     seed = layer.seed_generator.next()
 
     @tf.custom_gradient
@@ -137,8 +138,6 @@ def _is_usual_convolution(layer: layers.Conv2D) -> bool:
 
 
 def _convolve(layer: layers.Conv2D, inputs: tf.Tensor) -> tf.Tensor:
-    from imgpipe import winograd  # half a second that others need not wait for
-
     def compute(images, kernel, bias):
         function = partial(winograd.convolve, padding=_count_padding(layer))
         maps = tf.numpy_function(function, [images, kernel, bias], tf.float32, stateful=False)
@@ -154,8 +153,6 @@ def _convolve(layer: layers.Conv2D, inputs: tf.Tensor) -> tf.Tensor:
 
 
 def _convolve_images(layer: layers.Conv2D, inputs: tf.Tensor) -> tf.Tensor:
-    from imgpipe import winograd
-
     padding = layer.padding.upper()
 
     def compute(images, kernel, bias):
