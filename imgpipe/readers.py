@@ -147,8 +147,9 @@ def _open_idx_dataset(folder: Path, class_names: list[str] | None) -> RawImages:
 def _read_idx(
     files: list[Path], train_count: int, rows: np.ndarray, at_least: list[int] | None = None
 ) -> Iterator[np.ndarray]:
-    # Opened anew for each block: a map that stays open keeps all pages it ever touched.
-    arrays = [open_idx(file) for file in files]
+    # Opened anew for each block: a map that stays open keeps all pages it ever touched. As plain
+    # arrays, whose rows are had in half of the time.
+    arrays = [np.asarray(open_idx(file)) for file in files]
     for row in rows:
         image = arrays[0][row] if row < train_count else arrays[1][row - train_count]
         yield np.array(image if image.ndim == 3 else image[..., np.newaxis])

@@ -68,7 +68,8 @@ def split_images(table: pd.DataFrame, split: Split) -> pd.Series:
         copies = table["sha256"].isin(table.loc[subsets == kept, "sha256"])
         subsets[copies & subsets.isin(["train", "val"]) & (subsets != kept)] = LEFT_OUT
     _require_training_images(table["class"], subsets)
-    missing = [subset for subset in ("test", "val") if subset not in set(table["part"])]
+    parts = set(table["part"].unique())
+    missing = [subset for subset in ("test", "val") if subset not in parts]
     folded = missing[0] if missing and split.method == "kfold" else None
     if split.method == "kfold" and not missing:
         raise ValueError(
@@ -166,7 +167,7 @@ def _smallest_class(rows: pd.DataFrame, units: np.ndarray) -> tuple[int, str]:
 
 def _require_all_classes(rows: pd.DataFrame, held_out: np.ndarray, subset: str) -> None:
     for side, chosen in ((subset, held_out), ("the rest", ~held_out)):
-        lacking = set(rows["class"]) - set(rows["class"][chosen])
+        lacking = set(rows["class"].unique()) - set(rows["class"][chosen].unique())
         if lacking:
             raise ValueError(
                 f"params.yaml: the split leaves no image of class {sorted(lacking)[0]} in {side}: "

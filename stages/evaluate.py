@@ -25,7 +25,7 @@ from imgpipe.evaluation import (
     tabulate_reliability,
 )
 from imgpipe.files import replacing, write_json, write_table
-from imgpipe.stage import quiet_import, run_stage
+from imgpipe.stage import importing_keras, run_stage
 
 MANIFEST = Path("data/split/manifest.csv")
 ARRAYS = Path("data/arrays")
@@ -45,7 +45,7 @@ def main():
     labels = np.array(open_array(ARRAYS / "test_labels.npy"))
     inputs = open_array(FEATURES / "test.npy") if contract.backbone else images
 
-    with quiet_import():
+    with importing_keras():
         from imgpipe.determinism import make_deterministic
         from imgpipe.inspection import (
             compute_activation_maps,

@@ -18,7 +18,7 @@ import numpy as np
 from imgpipe.arrays import open_array
 from imgpipe.contract import CONTRACT, Contract, load_contract
 from imgpipe.files import holding, replacing, write_json
-from imgpipe.stage import WORK, quiet_import, run_main
+from imgpipe.stage import WORK, importing_keras, quiet_import, run_main
 from imgpipe.wording import shorten
 
 MODEL = Path("data/model")
@@ -59,7 +59,7 @@ def main():
 
 def convert(format: str, images: np.ndarray, folder: Path):
     """Write a network with its description into an existing folder; return the comparison."""
-    with quiet_import():
+    with importing_keras():
         import tensorflow as tf
 
         from imgpipe.export import (

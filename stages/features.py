@@ -20,7 +20,7 @@ from imgpipe.environment import record_environment
 from imgpipe.files import remove, replacing, write_json
 from imgpipe.params import Params, load_params
 from imgpipe.schema import Augmentation, Backbone
-from imgpipe.stage import WORK, progress_bar, quiet_import, run_stage
+from imgpipe.stage import WORK, importing_keras, progress_bar, run_stage
 from imgpipe.unfinished import open_work
 
 ARRAYS = Path("data/arrays")
@@ -53,7 +53,7 @@ def write_empty() -> None:
 
 def write_features(params: Params) -> str:
     """Extract and write the features of each subset, and the backbone; return a summary."""
-    with quiet_import():
+    with importing_keras():
         from imgpipe import backbones
         from imgpipe.determinism import make_deterministic
         from imgpipe.weights import find_weights

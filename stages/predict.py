@@ -16,7 +16,7 @@ import numpy as np
 from imgpipe.arrays import open_array
 from imgpipe.contract import CONTRACT, Contract, load_contract
 from imgpipe.prediction import choose_examples, load_images, rank_classes
-from imgpipe.stage import quiet_import, run_main
+from imgpipe.stage import importing_keras, run_main
 
 MODEL = Path("data/model")
 ARRAYS = Path("data/arrays")
@@ -37,7 +37,7 @@ def print_classes(arguments: argparse.Namespace) -> None:
     contract = load_contract(MODEL / CONTRACT)
     images = load_images([(path, str(path)) for path in arguments.images], contract)
 
-    with quiet_import():
+    with importing_keras():
         from imgpipe.trained import load_trained
 
     probabilities = load_trained(MODEL).predict(images)
@@ -58,7 +58,7 @@ def serve_page(arguments: argparse.Namespace) -> None:
     with open_socket(arguments.host, arguments.port) as listening:
         port = listening.getsockname()[1]
         print(f"predict: loading {contract.model}, trained on {contract.dataset} …", flush=True)
-        with quiet_import():
+        with importing_keras():
             from imgpipe.serving import create_app, create_page_server
             from imgpipe.trained import load_trained
 

@@ -24,7 +24,7 @@ from imgpipe.files import remove, replacing, write_json
 from imgpipe.history import choose_epoch, write_history
 from imgpipe.params import Params, load_params
 from imgpipe.schema import Backbone
-from imgpipe.stage import WORK, quiet_import, run_stage
+from imgpipe.stage import WORK, importing_keras, run_stage
 from imgpipe.unfinished import open_work
 
 CLASS_NAMES = Path("data/split/class_names.json")
@@ -54,7 +54,7 @@ def main():
     inputs = [*files["train"], *files["val"]]
     work = open_work(WORK / "train", describe_training(params, contract), inputs)
 
-    with quiet_import():
+    with importing_keras():
         from imgpipe.training import train_new_model
         from imgpipe.training_log import TrainingLog
 

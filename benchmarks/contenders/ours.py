@@ -11,7 +11,7 @@ from imgpipe.arrays import blocks, open_array
 from imgpipe.contract import Contract, save_trained
 from imgpipe.params import PARAMS_FILE, Params, load_params
 from imgpipe.schema import Backbone
-from imgpipe.stage import quiet_import, run_main
+from imgpipe.stage import importing_keras, run_main
 from imgpipe.yaml_file import read_yaml
 
 EPOCHS = 1_000_000  # until the process is ended
@@ -42,7 +42,7 @@ def extract_features(
         checked: of how many images the answer has the features.
         kind: the answer's name.
     """
-    with quiet_import():
+    with importing_keras():
         from imgpipe import backbones
         from imgpipe.determinism import make_deterministic
 
@@ -94,7 +94,7 @@ def train(lap, model: str, inputs: str, labels: str, augmented: bool = False):
     subset = open_array(Path(inputs)), np.load(labels)
     few = [array[:32] for array in subset]  # validation is not what is measured
 
-    with quiet_import():
+    with importing_keras():
         from imgpipe.training import train_new_model
 
     class_count = subset[1].max() + 1
@@ -132,7 +132,7 @@ def predict_singly(lap, model: str, images: str):
         backbone=None,
     )
 
-    with quiet_import():
+    with importing_keras():
         from imgpipe.trained import load_trained
         from imgpipe.training import build_model
 

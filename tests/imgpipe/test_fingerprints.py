@@ -4,6 +4,8 @@ import hashlib
 import io
 
 import numpy as np
+import pandas as pd
+import pytest
 from PIL import Image
 
 from imgpipe.duplicates import NEAR_BITS
@@ -46,3 +48,15 @@ def test_an_image_that_cannot_be_had_keeps_its_reason():
     table = fingerprint_images([ValueError("a.jpg: is empty"), np.zeros((8, 8, 3), np.uint8)])
     assert list(table["error"]) == ["a.jpg: is empty", ""]
     assert table["sha256"][0] == "" and len(table["sha256"][1]) == 64
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_image_has_the_same_hash_alone_and_among_others(channels):
+    rng = np.random.default_rng(1)
+    for height in [*range(1, 100), 127, 224, 333]:
+        images = list(rng.integers(0, 256, (5, height, 7, channels), dtype=np.uint8))
+        images.insert(2, ValueError("cannot be decoded"))
+        images.append(rng.integers(0, 256, (9, 8, channels), dtype=np.uint8))
+        together = fingerprint_images(iter(images))
+        alone = pd.concat([fingerprint_images([image]) for image in images], ignore_index=True)
+        pd.testing.assert_frame_equal(together, alone)

@@ -1,5 +1,6 @@
 """imgpipe.parallel: every block once, in order, in this process or in others."""
 
+import functools
 import os
 import signal
 
@@ -7,31 +8,41 @@ import joblib
 import numpy as np
 import pytest
 
-from imgpipe.parallel import FEW_IMAGES, map_blocks
+from imgpipe import parallel
+from imgpipe.parallel import map_blocks
 
 
 def square(rows):
     return rows**2, os.getpid()
 
 
-@pytest.mark.parametrize("count", [0, 1, 700, FEW_IMAGES + 700])
-def test_blocks_come_back_in_order(count):
+@pytest.mark.parametrize("is_worth_it", [False, True])
+@pytest.mark.parametrize("count", [0, 1, 1700])
+def test_blocks_come_back_in_order(monkeypatch, count, is_worth_it):
+    monkeypatch.setattr(parallel, "_TRIAL_SECONDS", 1e-9)
+    monkeypatch.setattr(parallel, "_WORTH_SECONDS", 0 if is_worth_it else 60)
     rows = np.random.default_rng(0).permutation(count)
     results = list(map_blocks(square, rows, "squares"))
     assert np.array_equal(np.concatenate([rows[:0], *(r for r, _ in results)]), rows**2)
     elsewhere = {pid for _, pid in results} - {os.getpid()}
-    assert bool(elsewhere) == (count > FEW_IMAGES and joblib.cpu_count() > 1)
+    assert bool(elsewhere) == (is_worth_it and count > 256 and joblib.cpu_count() > 1)
 
 
-def test_an_error_in_a_worker_arrives():
-    with pytest.raises(ZeroDivisionError):
-        list(map_blocks(lambda rows: 1 // 0, np.arange(FEW_IMAGES + 1), "errors"))
+def fail(here, rows):
+    if os.getpid() != here:
+        raise ZeroDivisionError
 
 
-def die(rows):
-    os.kill(os.getpid(), signal.SIGKILL)
+def die(here, rows):
+    if os.getpid() != here:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_worker_that_the_system_kills_is_told_as_want_of_memory():
-    with pytest.raises(MemoryError):
-        list(map_blocks(die, np.arange(FEW_IMAGES + 1), "killed"))
+@pytest.mark.skipif(joblib.cpu_count() == 1, reason="needs two cores")
+@pytest.mark.parametrize(("work", "error"), [(fail, ZeroDivisionError), (die, MemoryError)])
+def test_what_happens_to_a_worker_is_told_here(monkeypatch, work, error):
+    """One that the system kills is told as want of memory."""
+    monkeypatch.setattr(parallel, "_TRIAL_SECONDS", 1e-9)
+    monkeypatch.setattr(parallel, "_WORTH_SECONDS", 0)
+    with pytest.raises(error):
+        list(map_blocks(functools.partial(work, os.getpid()), np.arange(1700), "errors"))

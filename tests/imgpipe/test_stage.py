@@ -131,3 +131,14 @@ def test_standard_error_is_back_after_a_quiet_import(capfd):
         os.write(2, b"hidden")
     os.write(2, b"seen")
     assert capfd.readouterr().err == "seen"
+
+
+def test_keras_does_without_what_is_there_for_others_afterwards():
+    script = (
+        "import gc, sys\nfrom imgpipe.stage import importing_keras\n"
+        "with importing_keras():\n    from keras import layers\n"
+        "print([name for name in ('matplotlib.pyplot', 'pandas', 'sklearn') if name in sys.modules])\n"
+        "import matplotlib.pyplot, pandas, sklearn.metrics\nprint(gc.isenabled(), layers.Dense(1).units)"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.stdout == "[]\nTrue 1\n"
