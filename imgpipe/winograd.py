@@ -594,35 +594,23 @@ def _make_transforms(points: list[float]) -> tuple[Callable, ...]:
     return tuple(_make_transform(*pair) for pair in (*factors, *transposed))
 
 
-(
-    _transform_inputs_4,
-    _transform_kernel_4,
-    _transform_products_4,
-    _return_inputs_4,
-    _return_kernel_4,
-    _spread_products_4,
-) = _make_transforms([0, 1, -1, 2, -2])
-_transform_inputs_6, _transform_kernel_6, _transform_products_6, *_ = _make_transforms(
-    [0, 1, -1, 2, -2, 1 / 2, -1 / 2]
-)
+def _choose(for_4: Callable, for_6: Callable) -> Callable:
+    """Make a function of the tile (4 or 6), source and target from a transform for each."""
+
+    @_inline
+    def transform(tile, source, target):
+        if tile == 4:
+            for_4(source, target)
+        else:
+            for_6(source, target)
+
+    return transform
 
 
-@_inline
-def _transform_inputs(tile, source, target):
-    """Transform along the first axis: float32 (tile + 2, any), both."""
-    if tile == 4:
-        _transform_inputs_4(source, target)
-    else:
-        _transform_inputs_6(source, target)
-
-
-@_inline
-def _transform_products(tile, source, target):
-    """Transform along the first axis: float32 (tile + 2, any) to (tile, any)."""
-    if tile == 4:
-        _transform_products_4(source, target)
-    else:
-        _transform_products_6(source, target)
+_of_4 = _make_transforms([0, 1, -1, 2, -2])
+_of_6 = _make_transforms([0, 1, -1, 2, -2, 1 / 2, -1 / 2])
+_transform_inputs, _transform_side, _transform_products = map(_choose, _of_4[:3], _of_6[:3])
+_return_inputs, _return_side, _spread_products = _of_4[3:]
 
 
 @compile_function
@@ -631,21 +619,14 @@ def _transform_kernel(tile, kernel, half, transformed):
     _, _, channels, outputs = kernel.shape
     n = tile + 2
     for i in range(3):
-        source, target = kernel[i].reshape(3, channels * outputs), half[i].reshape(n, -1)
-        if tile == 4:
-            _transform_kernel_4(source, target)
-        else:
-            _transform_kernel_6(source, target)
+        size = channels * outputs
+        _transform_side(tile, kernel[i].reshape(3, size), half[i].reshape(n, size))
     for b in range(n):
         for c in range(channels):
             for panel in range(transformed.shape[1]):
                 first = panel * LANES
                 source = half[:, b, c, first : first + LANES]
-                target = transformed[b::n, panel, c]
-                if tile == 4:
-                    _transform_kernel_4(source, target)
-                else:
-                    _transform_kernel_6(source, target)
+                _transform_side(tile, source, transformed[b::n, panel, c])
 
 
 @_inline
@@ -654,8 +635,8 @@ def _return_kernel(sums, half, gradients):
     _, channels, outputs = sums.shape
     size = channels * outputs
     for a in range(6):
-        _return_kernel_4(sums[a * 6 : a * 6 + 6].reshape(6, size), half[a].reshape(3, size))
-    _return_kernel_4(half.reshape(6, 3 * size), gradients.reshape(3, 3 * size))
+        _return_side(sums[a * 6 : a * 6 + 6].reshape(6, size), half[a].reshape(3, size))
+    _return_side(half.reshape(6, 3 * size), gradients.reshape(3, 3 * size))
 
 
 @_inline
@@ -891,13 +872,13 @@ def _differentiate_tiles(
                     _pass_slopes(gradients[image, line].reshape(-1), values, slopes[i])
                 else:
                     slopes[i] = 0
-            _spread_products_4(slopes, slope_rows)
+            _spread_products(slopes, slope_rows)
             for x in range(across):
                 place = (t + x) * filled_outputs
                 for a in range(6):
                     part = slope_rows[a, x * 4 * outputs : (x + 1) * 4 * outputs]
                     target = signals[a * 6 : a * 6 + 6, place : place + outputs]
-                    _spread_products_4(part.reshape(4, outputs), target)
+                    _spread_products(part.reshape(4, outputs), target)
                 for k in range(outputs):
                     bias_gradients[k] += signals[_SUM_POINT, place + k]
 
@@ -919,7 +900,7 @@ def _differentiate_tiles(
                 place = ((row - start) * across + x) * filled_channels
                 for a in range(6):
                     part = returns[a * 6 : a * 6 + 6, place : place + channels]
-                    _return_inputs_4(part, patch)
+                    _return_inputs(part, patch)
                     # Tiles overlap by two columns.
                     target = rows[a, x * 4 * channels : (x * 4 + 6) * channels]
                     values = patch.reshape(-1)
@@ -928,7 +909,7 @@ def _differentiate_tiles(
                         target[k] += values[k]
                     for k in range(shared, len(values)):
                         target[k] = values[k]
-            _return_inputs_4(rows[:, padding * channels : (padding + width) * channels], lines)
+            _return_inputs(rows[:, padding * channels : (padding + width) * channels], lines)
             # And rows of them by two rows. What lies outside the image is nobody's.
             for i in range(6):
                 line = y * 4 - padding + i
