@@ -74,6 +74,7 @@ fuzz: setup $(VENV)/.fuzz ## look for files that break a reader: FUZZ_SECONDS=24
 bench: setup ## measure speed and memory, after make repro: TORCH=a Python that has PyTorch, too
 	@python -m benchmarks.features $(if $(TORCH),--torch $(TORCH))
 	@python -m benchmarks.training $(if $(TORCH),--torch $(TORCH))
+	@python -m benchmarks.accuracy
 	@python -m benchmarks.head
 	@python -m benchmarks.around
 	@python -m benchmarks.growth

@@ -3,8 +3,10 @@
 import json
 from importlib import import_module
 
+import numpy as np
 import pytest
 
+from benchmarks import accuracy
 from benchmarks.contenders.ours import load_params_of, train
 from benchmarks.growth import make_project
 from benchmarks.images import write_clothes
@@ -20,6 +22,19 @@ def test_each_tells_its_options(name, capsys):
         import_module(f"benchmarks.{name}").main(["--help"])
     assert ended.value.code == 0
     assert "--rounds" in capsys.readouterr().out
+
+
+def test_accuracy_is_that_of_both_ways(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(accuracy, "ARRAYS", tmp_path)
+    labels = np.arange(200) % 10
+    for subset in ("train", "val", "test"):
+        np.save(tmp_path / f"{subset}_images.npy", np.full((200, 28, 28, 1), 25, "uint8"))
+        np.save(tmp_path / f"{subset}_labels.npy", labels)
+    accuracy.main(["--model", "cnn1", "--epochs", "1", "--seeds", "1", "--images", "0"])
+    table = capsys.readouterr().out.splitlines()
+    accuracies = [line.split("|")[2].strip() for line in table if line.startswith("| ")][1:]
+    assert accuracies == ["0.1000", "0.1000"]
 
 
 def multiply(name: str, size: int, items: int = 1) -> Contender:
