@@ -1,6 +1,7 @@
 """Fixtures: projects to run pipelines in."""
 
 import os
+import signal
 
 import pytest
 
@@ -13,6 +14,11 @@ BACKBONE = {
     "models__vgg16_block4__augmentation": AUGMENTATION,
     "models__vgg16_block4__features__augmented_copies": 2,
 }
+
+
+# Ctrl-C in a terminal reaches the scripts that tests start. What shells start in the background
+# ignores it, and so would they.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -96,7 +96,10 @@ def test_an_interrupt_ends_a_script_wherever_it_is_with_one_line(busy, number):
     )
     assert process.stdout.readline() == "busy\n"
     process.send_signal(number)
-    _, said = process.communicate(timeout=20)  # two seconds, on a machine that does nothing else
+    try:  # two seconds, on a machine that does nothing else
+        _, said = process.communicate(timeout=20)
+    finally:
+        process.kill()
     assert (process.returncode, said) == (128 + number, "interrupted\n")
 
 
