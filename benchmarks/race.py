@@ -29,7 +29,7 @@ class Contender:
         module: of benchmarks.contenders.
         function: in the module.
         settings: its arguments beside `lap`, as JSON can hold them.
-        items: images or steps in a lap.
+        items: images or steps in a lap; for whole laps, the share of one that is timed.
         python: the interpreter that runs it.
     """
 
@@ -37,7 +37,7 @@ class Contender:
     module: str
     function: str
     settings: dict[str, Any]
-    items: int = 1
+    items: float = 1
     python: str = sys.executable
 
 

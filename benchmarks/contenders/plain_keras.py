@@ -72,7 +72,10 @@ def call_features(lap, rgb: str, weights: str):
 
 
 def train(lap, network: str, inputs: str, labels: str, xla: bool):
-    """Train by `fit` on float32 arrays in memory with labels written out one-hot; a lap an epoch.
+    """Train by `fit` on float32 arrays in memory with labels written out one-hot.
+
+    A lap is an epoch without its first step. Before that one TensorFlow ends the stream of the last
+    epoch, for which it may wait as long as the others' laps took.
 
     Args:
         lap: see benchmarks.contenders.
@@ -91,7 +94,12 @@ def train(lap, network: str, inputs: str, labels: str, xla: bool):
         batch_size=BATCH_SIZE,
         epochs=EPOCHS,
         verbose=0,
-        callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: lap())],
+        callbacks=[
+            keras.callbacks.LambdaCallback(
+                on_train_batch_end=lambda batch, logs: batch or lap.restart(),
+                on_epoch_end=lambda *_: lap(),
+            )
+        ],
     )
 
 
