@@ -8,14 +8,13 @@ Needs the arrays of the default pipeline: run make repro first.
 import argparse
 import statistics
 import tempfile
-from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
 
 from benchmarks.contenders.ours import load_params_of
-from benchmarks.features import write_random_weights
 from benchmarks.images import ARRAYS
 from benchmarks.tables import print_machine, print_table
 from imgpipe.arrays import open_array
@@ -40,17 +39,18 @@ def main(words: list[str] | None = None):
     epochs = {"epochs": arguments.epochs, "augmented_epochs": 0}
     params = params._replace(recipe=params.recipe.model_copy(update=epochs))
     slow_layers = mock.patch.object(training, "speed_up", lambda model: model)
-    ways = {KERAS: slow_layers, OURS: None}
+    ways = {KERAS: slow_layers, OURS: nullcontext()}
     compare(f"{arguments.model}, {arguments.epochs} epochs", ways, params, arguments.seeds, arrays)
     if arguments.images:
         settings = load_params_of(BACKBONE)
         slow = mock.patch.object(backbones, "_has_fast_convolutions", lambda backbone: False)
-        for name, patch in {KERAS: slow, OURS: None}.items():
-            features = in_way(patch, extract, settings, arrays, arguments)
+        for name, way in {KERAS: slow, OURS: nullcontext()}.items():
+            with way:
+                features = extract(settings, arrays, arguments)
             title = (
                 f"{BACKBONE}, a head on {arguments.images:,} images' features; features of: {name}"
             )
-            compare(title, {OURS: None}, settings, arguments.seeds, features)
+            compare(title, {OURS: nullcontext()}, settings, arguments.seeds, features)
 
 
 def parse_arguments(words: list[str] | None) -> argparse.Namespace:
@@ -75,32 +75,29 @@ def read_subset(name: str) -> Pair:
     return tuple(open_array(ARRAYS / f"{name}_{kind}.npy") for kind in ("images", "labels"))
 
 
-def in_way(patch, work: Callable, *arguments):
-    """Call `work`, with something patched or nothing."""
-    if patch is None:
-        return work(*arguments)
-    with patch:
-        return work(*arguments)
-
-
 def compare(
-    title: str, ways: dict, params: Params, seeds: list[int], arrays: dict[str, Pair]
+    title: str,
+    ways: dict[str, AbstractContextManager],
+    params: Params,
+    seeds: list[int],
+    arrays: dict[str, Pair],
 ) -> None:
     """Print the test accuracies of each way, with each seed.
 
     Args:
         title: of the table.
-        ways: name to what is patched.
+        ways: name to the context in which it is trained so; entered for each seed.
         params: the model and its recipe.
         seeds: of the trainings.
         arrays: subset to inputs and labels.
     """
     rows = []
     with progress_bar(total=len(ways) * len(seeds), desc=title, unit=" trainings") as bar:
-        for name, patch in ways.items():
+        for name, way in ways.items():
             found = []
             for seed in seeds:
-                found.append(in_way(patch, train, params._replace(seed=seed), arrays))
+                with way:
+                    found.append(train(params._replace(seed=seed), arrays))
                 bar.update()
             mean, spread = statistics.mean(found), max(found) - min(found)
             rows.append([name, *(f"{value:.4f}" for value in (*found, mean, spread))])
@@ -127,11 +124,8 @@ def extract(
     from imgpipe import backbones
 
     settings = params.backbone.model_copy(update={"precision": "float32"})
+    backbone = backbones.build_backbone(settings, arrays["train"][0].shape[3], arguments.weights)
     features = {}
-    with tempfile.TemporaryDirectory() as folder:
-        weights = arguments.weights or write_random_weights(Path(folder))
-        backbone = backbones.build_backbone(settings, arrays["train"][0].shape[3], weights)
-    backbones._prepare.cache_clear()
     batch_size = backbones.choose_batch_size(settings.image_size)
     for subset, (images, labels) in arrays.items():
         count = arguments.images if subset == "train" else TEST_IMAGES

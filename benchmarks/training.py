@@ -37,7 +37,7 @@ def main(words: list[str] | None = None):
         steps = arguments.steps or STEPS[model]
         with tempfile.TemporaryDirectory() as folder:
             files = write_clothes(Path(folder), "train", steps * BATCH_SIZE)
-            few = write_few_clothes(Path(folder), max(2, steps // 8))
+            few = write_few_clothes(Path(folder), count_few(steps))
             contenders = list_contenders(model, files, few, steps, arguments.torch)
             present = [one for one in contenders if torch or one.module != "pytorch"]
             results = race(present, arguments.rounds, f"training of {model}")
@@ -61,8 +61,13 @@ def parse_arguments(words: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
+def count_few(steps: int) -> int:
+    """Say how many steps those contenders do that take many times as long."""
+    return max(2, steps // 8)
+
+
 def write_few_clothes(folder: Path, steps: int) -> dict[str, str]:
-    """Write the images of the contenders that take many times as long."""
+    """Write the images of so many steps."""
     (folder / "few").mkdir()
     return write_clothes(folder / "few", "train", steps * BATCH_SIZE)
 
@@ -79,7 +84,7 @@ def list_contenders(
         steps: as many as `files` holds batches.
         python: the interpreter for PyTorch.
     """
-    few_steps = max(2, steps // 8)
+    few_steps = count_few(steps)
     network, own = {"network": model, **files}, {"model": model, **files}
     compiled = {"network": model, "xla": True, **few}
     article = {**network, "xla": False}
