@@ -123,7 +123,7 @@ def extract(
     """Compute the features of the first images of each subset."""
     from imgpipe import backbones
 
-    settings = params.backbone.model_copy(update={"precision": "float32"})
+    settings = params.recipe.backbone.model_copy(update={"precision": "float32"})
     backbone = backbones.build_backbone(settings, arrays["train"][0].shape[3], arguments.weights)
     features = {}
     batch_size = backbones.choose_batch_size(settings.image_size)
