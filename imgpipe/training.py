@@ -102,13 +102,14 @@ def training_batches(
         Batches (inputs, labels): ceil(n / batch_size) an epoch, images still uint8.
     """
     count = len(labels)
+    cores = joblib.cpu_count()  # not in what becomes a graph, which it would become part of
 
     def shuffle(epoch):
         return tf.random.experimental.stateless_shuffle(tf.range(count), seed=[seed, epoch])
 
     def gather_batches(rows):
         batches = tf.data.Dataset.from_tensor_slices(rows).batch(recipe.batch_size)
-        return batches.map(gather, num_parallel_calls=joblib.cpu_count())
+        return batches.map(gather, num_parallel_calls=cores)
 
     def plain_epoch(epoch):
         return gather_batches(shuffle(epoch))
@@ -125,7 +126,7 @@ def training_batches(
             image_seed = tf.stack([tf.cast(seed, tf.int64), epoch * (1 << 32) + number])
             return augment_images(images, recipe.augmentation, image_seed), batch_labels
 
-        return plain_epoch(epoch).enumerate().map(augment, num_parallel_calls=joblib.cpu_count())
+        return plain_epoch(epoch).enumerate().map(augment, num_parallel_calls=cores)
 
     gather = _gatherer(inputs, labels)
     total = recipe.epochs + recipe.augmented_epochs
