@@ -22,8 +22,9 @@ def compile_function(function: Callable) -> Callable:
         return njit(function, **OPTIONS)
 
 
-def allocate_aligned(shape: tuple) -> np.ndarray:
-    """Allocate a float32 array that TensorFlow takes over without a copy: at a multiple of 64."""
-    values = np.empty(prod(shape) + 15, np.float32)
-    start = -values.ctypes.data % 64 // 4
-    return values[start : start + prod(shape)].reshape(shape)
+def allocate_aligned(shape: tuple, dtype: type = np.float32) -> np.ndarray:
+    """Allocate an array that TensorFlow takes over without a copy: at a multiple of 64."""
+    size = prod(shape) * np.dtype(dtype).itemsize
+    values = np.empty(size + 63, np.uint8)
+    start = -values.ctypes.data % 64
+    return values[start : start + size].view(dtype).reshape(shape)

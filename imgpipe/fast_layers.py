@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 
 import keras
 import tensorflow as tf
@@ -14,15 +15,15 @@ from imgpipe.dropout import drop_out
 # many pairs of them fit into its memory. With very few, as images have, its kernel's gradient is.
 _LEAST_CHANNELS = 16
 _MOST_CHANNEL_PAIRS = 2**15
-_VERY_FEW_CHANNELS = 4
 
 
 def speed_up(model: keras.Model) -> keras.Model:
     """Make a model of the same layers and weights that takes less time to train.
 
     Where it is trained, batch normalisation is one operation instead of ten, dropout draws half
-    the random bits, and convolutions get their gradients with fewer multiplications: the same
-    functions, rounded in another order. Elsewhere its layers are those of `model`.
+    the random bits, and convolutions and their gradients take fewer multiplications, and pool at
+    once what is only pooled afterwards: the same functions, rounded in another order. Elsewhere
+    its layers are those of `model`.
 
     Args:
         model: built; what is trained in the returned model is trained in it.
@@ -32,7 +33,11 @@ def speed_up(model: keras.Model) -> keras.Model:
     """
     if tf.config.list_physical_devices("GPU"):
         return model
-    return keras.models.clone_model(model, clone_function=_speed_up_layer)
+    pooled = {}
+    if isinstance(model, keras.Sequential):  # whose layers' outputs go into the next one alone
+        pairs = pairwise(model.layers)
+        pooled = {a: b for a, b in pairs if _is_usual_convolution(a) and _is_usual_pooling(b)}
+    return keras.models.clone_model(model, clone_function=partial(_speed_up_layer, pooled=pooled))
 
 
 class _InTraining(layers.Layer):
@@ -55,21 +60,32 @@ class _InTraining(layers.Layer):
         return self.layer.compute_output_shape(input_shape)
 
 
-def _speed_up_layer(layer: layers.Layer) -> layers.Layer:
-    """Return what takes a layer's place: itself, where there is nothing faster."""
+def _speed_up_layer(layer: layers.Layer, pooled: dict) -> layers.Layer:
+    """Return what takes a layer's place: itself, where there is nothing faster.
+
+    Args:
+        layer: of the model.
+        pooled: convolution to pooling, for those that become one operation in the first's place.
+    """
     choices = (
-        (layers.BatchNormalization, _is_usual_normalization, _normalize),
-        (layers.Dropout, _is_usual_dropout, _drop_out),
-        (layers.Conv2D, _has_many_channels, _convolve),
-        (layers.Conv2D, _has_few_channels, _convolve_images),
+        (_is_usual_normalization, _normalize),
+        (_is_usual_dropout, _drop_out),
+        (_is_usual_convolution, partial(_convolve, pooling=pooled.get(layer))),
+        (list(pooled.values()).__contains__, lambda _, outputs: outputs),
     )
-    for kind, suits, compute in choices:
-        if type(layer) is kind and layer.compute_dtype == "float32" and suits(layer):
+    for suits, compute in choices:
+        if suits(layer):
             return _InTraining(layer, compute)
     return layer
 
 
-def _is_usual_normalization(layer: layers.BatchNormalization) -> bool:
+def _is_plain(layer: layers.Layer, kind: type) -> bool:
+    return type(layer) is kind and layer.compute_dtype == "float32"
+
+
+def _is_usual_normalization(layer: layers.Layer) -> bool:
+    if not _is_plain(layer, layers.BatchNormalization):
+        return False
     rank = len(layer.input.shape)
     last = layer.axis in (-1, rank - 1)
     return last and rank in (2, 4) and layer.center and layer.scale and not layer.synchronized
@@ -98,8 +114,8 @@ def _normalize(layer: layers.BatchNormalization, inputs: tf.Tensor) -> tf.Tensor
     return tf.reshape(normalized, tf.shape(inputs))
 
 
-def _is_usual_dropout(layer: layers.Dropout) -> bool:
-    return layer.noise_shape is None and 0 < layer.rate < 1
+def _is_usual_dropout(layer: layers.Layer) -> bool:
+    return _is_plain(layer, layers.Dropout) and layer.noise_shape is None and 0 < layer.rate < 1
 
 
 def _drop_out(layer: layers.Dropout, inputs: tf.Tensor) -> tf.Tensor:
@@ -115,19 +131,14 @@ def _drop_out(layer: layers.Dropout, inputs: tf.Tensor) -> tf.Tensor:
     return compute(inputs)
 
 
-def _has_many_channels(layer: layers.Conv2D) -> bool:
+def _is_usual_convolution(layer: layers.Layer) -> bool:
+    if not _is_plain(layer, layers.Conv2D):
+        return False
     channels, outputs = layer.kernel.shape[2:]
     enough = min(channels, outputs) >= _LEAST_CHANNELS
-    return enough and channels * outputs <= _MOST_CHANNEL_PAIRS and _is_usual_convolution(layer)
-
-
-def _has_few_channels(layer: layers.Conv2D) -> bool:
-    return layer.kernel.shape[2] <= _VERY_FEW_CHANNELS and _is_usual_convolution(layer)
-
-
-def _is_usual_convolution(layer: layers.Conv2D) -> bool:
     return (
-        layer.kernel_size == (3, 3)
+        (_has_few_channels(layer) or (enough and channels * outputs <= _MOST_CHANNEL_PAIRS))
+        and layer.kernel_size == (3, 3)
         and layer.strides == layer.dilation_rate == (1, 1)
         and layer.groups == 1
         and layer.padding in ("valid", "same")
@@ -137,66 +148,52 @@ def _is_usual_convolution(layer: layers.Conv2D) -> bool:
     )
 
 
-def _convolve(layer: layers.Conv2D, inputs: tf.Tensor) -> tf.Tensor:
-    def compute(images, kernel, bias):
-        function = partial(winograd.convolve, padding=_count_padding(layer))
-        maps = tf.numpy_function(function, [images, kernel, bias], tf.float32, stateful=False)
-        maps.set_shape(layer.compute_output_shape(images.shape))
-        return maps
-
-    def differentiate(images, maps, gradients, kernel):
-        function = partial(winograd.differentiate_convolution, padding=_count_padding(layer))
-        arrays = [images, maps, gradients, kernel]
-        return tf.numpy_function(function, arrays, [tf.float32] * 3, stateful=False)
-
-    return _call_convolution(layer, inputs, compute, differentiate)
+def _has_few_channels(layer: layers.Conv2D) -> bool:
+    return layer.kernel.shape[2] <= winograd.VERY_FEW_CHANNELS
 
 
-def _convolve_images(layer: layers.Conv2D, inputs: tf.Tensor) -> tf.Tensor:
-    padding = layer.padding.upper()
-
-    def compute(images, kernel, bias):
-        return tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(images, kernel, 1, padding), bias))
-
-    def differentiate(images, maps, gradients, kernel):
-        function = partial(winograd.differentiate_kernel, padding=_count_padding(layer))
-        arrays = [images, maps, gradients]
-        found = tf.numpy_function(function, arrays, [tf.float32] * 2, stateful=False)
-        # TensorFlow drops this where nobody wants it, as with a network's first layer.
-        slopes = tf.where(maps > 0, gradients, 0.0)
-        by_images = tf.nn.conv2d_transpose(slopes, kernel, tf.shape(images), 1, padding)
-        return by_images, *found
-
-    return _call_convolution(layer, inputs, compute, differentiate)
+def _is_usual_pooling(layer: layers.Layer) -> bool:
+    return (
+        _is_plain(layer, layers.MaxPooling2D)
+        and layer.pool_size == layer.strides == (2, 2)
+        and layer.padding == "valid"
+        and layer.data_format == "channels_last"
+    )
 
 
-def _count_padding(layer: layers.Conv2D) -> int:
-    return 1 if layer.padding == "same" else 0
-
-
-def _call_convolution(
-    layer: layers.Conv2D, inputs: tf.Tensor, compute: Callable, differentiate: Callable
+def _convolve(
+    layer: layers.Conv2D, inputs: tf.Tensor, pooling: layers.MaxPooling2D | None
 ) -> tf.Tensor:
-    """Call a convolution with ReLU that has gradients of its own.
+    """Compute a convolution with ReLU, and perhaps the pooling after it."""
 
-    Args:
-        layer: with the kernel and the bias.
-        inputs: its images.
-        compute: takes images, kernel and bias to maps.
-        differentiate: takes images, maps, their gradients and kernel to the gradients by images,
-            kernel and bias.
-    """
+    def call(function: Callable, arrays: list[tf.Tensor], types) -> tf.Tensor | list[tf.Tensor]:
+        padding = 1 if layer.padding == "same" else 0
+        return tf.numpy_function(partial(function, padding=padding), arrays, types, stateful=False)
 
     @tf.custom_gradient
     def convolve(images, kernel, bias):
-        maps = compute(images, kernel, bias)
+        arrays, winners = [images, kernel, bias], []
+        shape = layer.compute_output_shape(images.shape)
+        if pooling:
+            shape = pooling.compute_output_shape(shape)
+            maps, *winners = call(winograd.convolve_and_pool, arrays, [tf.float32, tf.uint8])
+        elif _has_few_channels(layer):
+            maps = tf.nn.conv2d(images, kernel, 1, layer.padding.upper())
+            maps = tf.nn.relu(tf.nn.bias_add(maps, bias))
+        else:
+            maps = call(winograd.convolve, arrays, tf.float32)
+        maps.set_shape(shape)
 
-        def backpropagate(gradients):
-            found = differentiate(images, maps, gradients, kernel)
+        def differentiate(gradients):
+            arrays = [images, maps, gradients, kernel, *winners]
+            found = call(winograd.differentiate_convolution, arrays, [tf.float32] * 3)
+            if _has_few_channels(layer):
+                # TensorFlow drops what nobody wants, as with a network's first layer the other.
+                found[1:] = call(winograd.differentiate_kernel, arrays, [tf.float32] * 2)
             for gradient, source in zip(found, (images, kernel, bias), strict=True):
                 gradient.set_shape(source.shape)
             return found
 
-        return maps, backpropagate
+        return maps, differentiate
 
     return convolve(inputs, *map(tf.convert_to_tensor, (layer.kernel, layer.bias)))

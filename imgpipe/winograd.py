@@ -26,16 +26,20 @@ from imgpipe.arrays import blocks
 from imgpipe.compiled import OPTIONS, allocate_aligned, compile_function
 
 TILES = (4, 6)  # m
+VERY_FEW_CHANNELS = 4  # with which a convolution is better computed as it is defined
 LANES = 16  # output channels that are computed at once, as many as a processor's registers take
 _ROWS = 6  # tiles that are: with 12 registers of 8 sums or 6 of 16
 _WIDTH = 8  # numbers that are transformed at once
 _CHUNK_TILES = 64  # that a thread works on at once, or one row of them if that is more
 _CHUNK_ROWS = 64  # of pixels, likewise, in a DirectConvolution
+_LINES = 4  # of pixels, whose slopes and patches are multiplied at once
 _BLOCK_PIXELS = 8_500  # of maps that pass through a block together
 _KERNEL_TILES = 3  # of an image, which take as long as its share of reading the kernel
 _PARTS = 4  # of a batch, whose gradients are added up in one order
 _MOST_THREADS = 16  # there are hardly chunks for more
 _ZERO = np.float32(0)
+_PIXELS = np.arange(4, dtype=np.uint8)  # of a square of 2 × 2, by rows
+_NONE = np.uint8(4)
 _GAP = 16  # numbers between matrices, whose equal places would fall on one line of the cache
 _SUM_POINT = 1 * 6 + 1  # the one at (1, 1) for m = 4, where a tile's product is its sum
 
@@ -76,38 +80,68 @@ def _divide_up(size: int, part: int) -> int:
 
 
 class DirectConvolution:
-    """A 3×3 convolution of few channels with zero padding and ReLU, computed as it is defined.
+    """A 3×3 convolution of few channels with ReLU, then perhaps pooling, computed as it is defined.
 
     Args:
         kernel: float32 (3, 3, channels in, channels out).
-        biases: float32 (3, 3, channels out), for outputs in the first, any other and the last
+        biases: float32 (3, 3, channels out), for results in the first, any other and the last
             row, and likewise column.
-        height: of the images, 2 or more.
+        height: of the images; there are 2 or more rows and columns of results.
         width: likewise.
+        padding: as of a TiledConvolution.
+        pools: likewise.
+
+    Attributes:
+        image_rows: of outputs, in an image; for the others see TiledConvolution.
     """
 
-    pools = False
-
-    def __init__(self, kernel: np.ndarray, biases: np.ndarray, height: int, width: int):
+    def __init__(
+        self,
+        kernel: np.ndarray,
+        biases: np.ndarray,
+        height: int,
+        width: int,
+        *,
+        padding: int = 1,
+        pools: bool = False,
+    ):
         channels, outputs = kernel.shape[2:]
+        rows, columns = height - 2 + 2 * padding, width - 2 + 2 * padding
+        self.pools = pools
+        step = 2 if pools else 1
         self.input_shape = height, width, channels
-        self.output_shape = height, width, outputs
-        self.image_rows, self.chunk_rows = height, _CHUNK_ROWS
+        self.output_shape = rows // step, columns // step, outputs
+        self.image_rows, self.chunk_rows = rows // step, _CHUNK_ROWS
+        self._padding = padding
         filled = np.pad(kernel, [(0, 0), (0, 0), (0, 0), (0, -outputs % LANES)])
         panels = np.moveaxis(filled.reshape(9 * channels, -1, LANES), 1, 0)
         self._kernel = np.ascontiguousarray(panels, np.float32)
         self._biases = np.ascontiguousarray(biases, np.float32)
-        filled_width = _divide_up(width, _ROWS) * _ROWS
-        self.buffer_size = 3 * (width + 2) * channels + filled_width * (
-            9 * channels + len(panels) * LANES
+        filled_columns = _divide_up(columns, _ROWS) * _ROWS
+        self.buffer_size = 3 * (columns + 2) * channels + filled_columns * (
+            9 * channels + step * len(panels) * LANES
         )
 
     def convolve_rows(
-        self, images: np.ndarray, rows: slice, buffer: np.ndarray, outputs: np.ndarray
+        self,
+        images: np.ndarray,
+        rows: slice,
+        buffer: np.ndarray,
+        outputs: np.ndarray,
+        winners: np.ndarray,
     ) -> None:
         """Compute some of all rows of the outputs; see TiledConvolution."""
         _convolve_directly(
-            images, self._kernel, self._biases, rows.start, rows.stop, buffer, outputs
+            images,
+            self._kernel,
+            self._biases,
+            self._padding,
+            self.pools,
+            rows.start,
+            rows.stop,
+            buffer,
+            outputs,
+            winners,
         )
 
 
@@ -164,7 +198,12 @@ class TiledConvolution:
         )
 
     def convolve_rows(
-        self, images: np.ndarray, rows: slice, buffer: np.ndarray, outputs: np.ndarray
+        self,
+        images: np.ndarray,
+        rows: slice,
+        buffer: np.ndarray,
+        outputs: np.ndarray,
+        winners: np.ndarray,
     ) -> None:
         """Compute some of all rows of tiles; several threads may, each for other rows.
 
@@ -173,6 +212,9 @@ class TiledConvolution:
             rows: of the n * image_rows; chunk_rows or fewer.
             buffer: float32 (buffer_size or more,), of this thread.
             outputs: float32 (n, *output_shape), to write to.
+            winners: uint8 (n, *output_shape), likewise, if it pools: which of the four pixels of
+                its square each output is, by rows, or 4 where ReLU made it 0. Or no channel of
+                that, where nobody wants to know.
         """
         _convolve_tiles(
             images,
@@ -185,6 +227,7 @@ class TiledConvolution:
             rows.stop,
             buffer,
             outputs,
+            winners,
         )
 
 
@@ -195,9 +238,10 @@ def _convolve(
     convolution: _Convolution,
     images: np.ndarray,
     outputs: np.ndarray,
+    winners: np.ndarray,
     buffers: list[np.ndarray],
 ) -> None:
-    """Convolve images into outputs, on as many threads as there are buffers."""
+    """Convolve images into outputs and winners, on as many threads as there are buffers."""
     rows, count = len(images) * convolution.image_rows, len(buffers)
     # Of one size, so that none shall wait long.
     size = _divide_up(rows, count * _divide_up(rows, count * convolution.chunk_rows))
@@ -205,7 +249,7 @@ def _convolve(
 
     def take(buffer: np.ndarray) -> None:
         for chunk in chunks:
-            convolution.convolve_rows(images, chunk, buffer, outputs)
+            convolution.convolve_rows(images, chunk, buffer, outputs, winners)
 
     list(_start_threads(len(buffers)).map(take, buffers))
 
@@ -213,6 +257,10 @@ def _convolve(
 @cache  # to start them takes as long as some convolutions
 def _start_threads(count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count)
+
+
+def _no_winners(outputs: np.ndarray) -> np.ndarray:
+    return np.empty((*outputs.shape[:3], 0), np.uint8)
 
 
 def _allocate_buffers(size: int) -> list[np.ndarray]:
@@ -288,7 +336,7 @@ class Chain:
                 else:  # in one of two places, while `maps` are in the other
                     shape = count, *convolution.output_shape
                     target = self._allocate(("between", number % 2), shape)
-                _convolve(convolution, maps, target, self._buffers)
+                _convolve(convolution, maps, target, _no_winners(target), self._buffers)
                 maps = target
 
     def _cut(self, block: list[_Convolution], count: int) -> Iterator[slice]:
@@ -322,8 +370,41 @@ def convolve(
     convolution = TiledConvolution(kernel, bias, height, width, padding=padding)
     outputs = allocate_aligned((len(images), *convolution.output_shape))
     buffers = _allocate_buffers(convolution.buffer_size)
-    _convolve(convolution, images, outputs, buffers)
+    _convolve(convolution, images, outputs, _no_winners(outputs), buffers)
     return outputs
+
+
+def convolve_and_pool(
+    images: np.ndarray, kernel: np.ndarray, bias: np.ndarray, *, padding: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute a 3×3 convolution with bias, ReLU and 2×2 maximum pooling.
+
+    The maps before pooling, four times as large, are never in memory.
+
+    Args:
+        images: as of `convolve`; there are 2 or more rows and columns to pool.
+        kernel: likewise.
+        bias: likewise.
+        padding: likewise.
+
+    Returns:
+        outputs: float32 (n, rows // 2, columns // 2, channels out) of the rows and columns that
+            `convolve` gives.
+        winners: uint8 likewise, which the gradients need: which of the four pixels of its square
+            an output is, by rows, or 4 where ReLU made it 0.
+    """
+    _, height, width, channels = images.shape
+    options = {"padding": padding, "pools": True}
+    if channels <= VERY_FEW_CHANNELS:
+        biases = np.broadcast_to(bias, (3, 3, len(bias)))
+        convolution = DirectConvolution(kernel, biases, height, width, **options)
+    else:
+        convolution = TiledConvolution(kernel, bias, height, width, **options)
+    shape = len(images), *convolution.output_shape
+    outputs, winners = allocate_aligned(shape), allocate_aligned(shape, np.uint8)
+    buffers = _allocate_buffers(convolution.buffer_size)
+    _convolve(convolution, images, outputs, winners, buffers)
+    return outputs, winners
 
 
 def differentiate_convolution(
@@ -331,6 +412,7 @@ def differentiate_convolution(
     maps: np.ndarray,
     gradients: np.ndarray,
     kernel: np.ndarray,
+    winners: np.ndarray | None = None,
     *,
     padding: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -342,9 +424,10 @@ def differentiate_convolution(
     Args:
         images: float32 (n, height, width, channels), which went in.
         maps: float32 (n, height - 2 + 2 padding, width - 2 + 2 padding, channels out), which came
-            out, after bias and ReLU.
+            out, after bias and ReLU; or (n, rows // 2, columns // 2, channels out) after pooling.
         gradients: of the loss by the maps, likewise.
         kernel: float32 (3, 3, channels, channels out).
+        winners: uint8, those of `convolve_and_pool`, if that made the maps.
         padding: zeros around the images, 0 ("valid") or 1 ("same").
 
     Returns:
@@ -361,6 +444,7 @@ def differentiate_convolution(
         _differentiate_tiles(
             images,
             maps,
+            _no_winners(maps) if winners is None else winners,
             gradients,
             backward,
             padding,
@@ -376,7 +460,13 @@ def differentiate_convolution(
 
 
 def differentiate_kernel(
-    images: np.ndarray, maps: np.ndarray, gradients: np.ndarray, *, padding: int
+    images: np.ndarray,
+    maps: np.ndarray,
+    gradients: np.ndarray,
+    kernel: np.ndarray,
+    winners: np.ndarray | None = None,
+    *,
+    padding: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Compute two of the gradients of differentiate_convolution, for images of few channels.
 
@@ -384,18 +474,21 @@ def differentiate_kernel(
         images: as there.
         maps: likewise.
         gradients: likewise.
+        kernel: likewise; only its shape counts.
+        winners: likewise.
         padding: likewise.
 
     Returns:
         The loss's gradients by the kernel and the bias.
     """
-    channels, outputs = images.shape[3], maps.shape[3]
+    channels, outputs = kernel.shape[2:]
     taps = 9 * channels + 1  # for the bias, which is what a pixel of 1 is multiplied by
     filled = _divide_up(taps, _ROWS) * _ROWS, _divide_up(outputs, LANES) * LANES
     sums = np.zeros((_PARTS, *filled), np.float32)
 
     def work(part: int, first: int, stop: int) -> None:
-        _differentiate_directly(images, maps, gradients, padding, first, stop, sums[part])
+        places = _no_winners(maps) if winners is None else winners
+        _differentiate_directly(images, maps, places, gradients, padding, first, stop, sums[part])
 
     _work_on_parts(work, len(images))
     total = sums.sum(axis=0)[:taps, :outputs]
@@ -504,8 +597,7 @@ def _make_product(adds: bool) -> Callable:
     def product(typing_context, left, right, target):
         """Compute `left @ right`, for float32 (_ROWS, any) and (any, LANES).
 
-        The LANES of `right` and of `target` lie close; so do the rows of `left`, but where the
-        product is added.
+        The LANES of `right` and of `target` lie close.
         """
 
         def generate(context, builder, signature, arguments):
@@ -521,11 +613,8 @@ def _make_product(adds: bool) -> Callable:
             nothing = ir.Constant(vector, None)
             zero, *_ = rows = [ir.Constant(index, row) for row in range(_ROWS)]
             sources = [_find_place(builder, left, row, zero, number) for row in rows]
-            if adds:
-                _, step = cgutils.unpack_tuple(builder, left.strides)
-                step = builder.sdiv(step, ir.Constant(index, 4))  # in numbers
-            else:
-                step = ir.Constant(index, 1)
+            _, step = cgutils.unpack_tuple(builder, left.strides)
+            step = builder.sdiv(step, ir.Constant(index, 4))  # in numbers
             targets = [_find_place(builder, target, row, zero, vector) for row in rows]
             sums = [
                 cgutils.alloca_once_value(
@@ -690,44 +779,116 @@ def _find_edge(place, size):
 
 
 @_inline
-def _gather_patches(near, channels, patches):
-    """Take the 3×3 patch of each pixel from three rows of pixels, into the first columns."""
-    for x in range(len(patches)):
-        for i in range(3):
-            for k in range(3 * channels):
-                patches[x, i * 3 * channels + k] = near[i, x * channels + k]
+def _gather_patches(near, channels, patches, first, stop):
+    """Take the 3×3 patches around a row of pixels from three rows.
+
+    Args:
+        near: float32 (3, (pixels + 2) * channels).
+        channels: of a pixel.
+        patches: float32 (9 * channels or more, any), a line for each value of a patch.
+        first: column of the first pixel's patch.
+        stop: after that of the last one.
+    """
+    for i in range(3):
+        for k in range(3 * channels):
+            line = patches[i * 3 * channels + k]
+            for x in range(stop - first):
+                line[first + x] = near[i, x * channels + k]
 
 
 @_inline
-def _pass_slopes(gradients, maps, slopes):
-    """Copy the gradients of what ReLU let pass, and 0 elsewhere; all are float32 (any,)."""
-    for k in range(len(maps)):
-        slope = gradients[k]  # whether needed or not, which compilers do not dare
-        slopes[k] = slope if maps[k] > _ZERO else _ZERO
+def _pool(one, two, three, four, bias, values, winners):
+    """Take the largest of 2 × 2 pixels' channels, with ReLU after a bias, and which it is.
+
+    Args:
+        one: float32 (channels or more,), the first pixel; compilers want each by itself.
+        two: likewise, the one beside it.
+        three: the one below it.
+        four: the last one.
+        bias: float32 (channels,).
+        values: float32 (channels,).
+        winners: uint8 (channels,), or none where nobody wants to know.
+    """
+    for k in range(len(bias)):
+        values[k] = _larger(_larger(one[k], two[k]), _larger(three[k], four[k]))
+    for k in range(len(winners)):
+        # The first one of equals.
+        last = _PIXELS[2] if three[k] == values[k] else _PIXELS[3]
+        later = _PIXELS[1] if two[k] == values[k] else last
+        winner = _PIXELS[0] if one[k] == values[k] else later
+        winners[k] = winner if values[k] + bias[k] > _ZERO else _NONE
+    for k in range(len(bias)):
+        values[k] = _rectify(values[k] + bias[k])
+
+
+@_inline
+def _pass_slopes(gradients, maps, winners, line, slopes):
+    """Compute the gradients by a row of what a convolution gives before ReLU and pooling.
+
+    Args:
+        gradients: float32 (rows, columns, channels), by what it gives after them.
+        maps: float32 likewise, which that is.
+        winners: uint8 likewise, of pooling; or no channel of them, where nothing is pooled.
+        line: the row; one beyond the last one is 0.
+        slopes: float32 (any, channels or more), with 0 where there are no columns or channels.
+    """
+    rows, columns, channels = gradients.shape
+    pools = winners.shape[2] > 0
+    if line >= (2 * rows if pools else rows):
+        slopes[:] = 0
+    elif pools:
+        for x in range(2 * columns):
+            pixel = _PIXELS[line % 2 * 2 + x % 2]
+            for k in range(channels):
+                slope = gradients[line // 2, x // 2, k]  # whether needed or not: compilers dare not
+                slopes[x, k] = slope if winners[line // 2, x // 2, k] == pixel else _ZERO
+    else:
+        for x in range(columns):
+            for k in range(channels):
+                slope = gradients[line, x, k]
+                slopes[x, k] = slope if maps[line, x, k] > _ZERO else _ZERO
 
 
 @compile_function
-def _convolve_directly(images, kernel, biases, first, stop, buffer, outputs):
-    """Convolve the rows from `first` to `stop` of all rows of the images, and apply ReLU."""
+def _convolve_directly(
+    images, kernel, biases, padding, pools, first, stop, buffer, outputs, winners
+):
+    """Compute the rows from `first` to `stop` of all rows of the outputs."""
     _, height, width, channels = images.shape
+    height, columns = height - 2 + 2 * padding, width - 2 + 2 * padding
     panels, depth, _ = kernel.shape
-    filled_width = (width + _ROWS - 1) // _ROWS * _ROWS
+    filled_columns = (columns + _ROWS - 1) // _ROWS * _ROWS
+    step = 2 if pools else 1
     # Parts of the buffer, one after the other.
-    near, buffer = _split(buffer, 3, (width + 2) * channels)
-    patches, buffer = _split(buffer, filled_width, depth)
-    products, buffer = _split(buffer, filled_width, panels * LANES)
+    near, buffer = _split(buffer, 3, (columns + 2) * channels)
+    patches, buffer = _split(buffer, depth, filled_columns)
+    products, buffer = _split(buffer, step * filled_columns, panels * LANES)
+    products = products.reshape(step, filled_columns, panels * LANES)
     near[:] = 0
+    nothing = np.zeros(biases.shape[2], np.float32)
     for row in range(first, stop):
-        image, y = divmod(row, height)
-        _copy_rows(images[image], y - 1, near[:, channels : (width + 1) * channels])
-        _gather_patches(near, channels, patches[:width])
-        _multiply_panels(patches, kernel, products)
-        place = _find_edge(y, height)
-        for x in range(width):
-            bias = biases[place, _find_edge(x, width)]
+        image, y = divmod(row, height // step)
+        for i in range(step):
+            line = y * step + i
+            inside = near[:, padding * channels : (padding + width) * channels]
+            _copy_rows(images[image], line - padding, inside)
+            _gather_patches(near, channels, patches, 0, columns)
+            _multiply_panels(patches.T, kernel, products[i])
+            place = _find_edge(line, height)
+            for x in range(columns):
+                bias = biases[place, _find_edge(x, columns)]
+                for k in range(len(bias)):
+                    products[i, x, k] += bias[k]
+        for x in range(columns // step):
             values = outputs[image, y, x]
-            for k in range(len(bias)):
-                values[k] = _rectify(products[x, k] + bias[k])
+            if pools:
+                above, below = products[0], products[1]
+                left, right = 2 * x, 2 * x + 1
+                pixels = above[left], above[right], below[left], below[right]
+                _pool(*pixels, nothing, values, winners[image, y, x])
+            else:
+                for k in range(len(values)):
+                    values[k] = _rectify(products[0, x, k])
 
 
 @_inline
@@ -762,7 +923,9 @@ def _load_tiles(tile, image, top, padding, across, lines, rows, inputs, place):
 
 
 @compile_function
-def _convolve_tiles(images, kernel, bias, tile, padding, pools, first, stop, buffer, outputs):
+def _convolve_tiles(
+    images, kernel, bias, tile, padding, pools, first, stop, buffer, outputs, winners
+):
     """Convolve the rows of tiles from `first` to `stop` of all such rows of the images."""
     points, panels, channels, _ = kernel.shape
     _, height, width, _ = images.shape
@@ -806,12 +969,12 @@ def _convolve_tiles(images, kernel, bias, tile, padding, pools, first, stop, buf
         if pools:
             for i in range(used_rows // 2):
                 for j in range(used_columns // 2):
-                    values = outputs[image, (y * tile) // 2 + i, (x * tile) // 2 + j]
-                    square = grid[2 * i : 2 * i + 2, 2 * j : 2 * j + 2]
-                    for k in range(len(bias)):
-                        above = _larger(square[0, 0, k], square[0, 1, k])
-                        below = _larger(square[1, 0, k], square[1, 1, k])
-                        values[k] = _rectify(_larger(above, below) + bias[k])
+                    line, column = (y * tile) // 2 + i, (x * tile) // 2 + j
+                    values, places = outputs[image, line, column], winners[image, line, column]
+                    above, below = grid[2 * i], grid[2 * i + 1]
+                    left, right = 2 * j, 2 * j + 1
+                    pixels = above[left], above[right], below[left], below[right]
+                    _pool(*pixels, bias, values, places)
         else:
             for i in range(used_rows):
                 for j in range(used_columns):
@@ -824,6 +987,7 @@ def _convolve_tiles(images, kernel, bias, tile, padding, pools, first, stop, buf
 def _differentiate_tiles(
     images,
     maps,
+    winners,
     gradients,
     kernel,
     padding,
@@ -835,7 +999,8 @@ def _differentiate_tiles(
 ):
     """Differentiate the convolution of the images from `first` to `stop`."""
     _, height, width, channels = images.shape
-    _, out_height, out_width, outputs = maps.shape
+    outputs = maps.shape[3]
+    out_height, out_width = height - 2 + 2 * padding, width - 2 + 2 * padding
     down, across = (out_height + 3) // 4, (out_width + 3) // 4
     chunk = max(1, _CHUNK_TILES // across)
     most_tiles = (chunk * across + _ROWS - 1) // _ROWS * _ROWS
@@ -843,7 +1008,7 @@ def _differentiate_tiles(
     filled_outputs = (outputs + LANES - 1) // LANES * LANES
     lines = np.empty((6, width * channels), np.float32)
     rows = np.zeros((6, (across * 4 + 2) * channels + _GAP), np.float32)
-    slopes = np.zeros((4, across * 4 * outputs), np.float32)
+    slopes = np.zeros((4, across * 4, outputs), np.float32)
     slope_rows = np.empty((6, across * 4 * outputs), np.float32)
     patch = np.empty((6, channels), np.float32)
     # What is filled up must be numbers.
@@ -866,13 +1031,9 @@ def _differentiate_tiles(
             place = t * channels
             _load_tiles(4, images[image], top, padding, across, lines, rows, inputs, place)
             for i in range(4):
-                if y * 4 + i < out_height:
-                    line = y * 4 + i
-                    values = maps[image, line].reshape(-1)
-                    _pass_slopes(gradients[image, line].reshape(-1), values, slopes[i])
-                else:
-                    slopes[i] = 0
-            _spread_products(slopes, slope_rows)
+                arrays = gradients[image], maps[image], winners[image]
+                _pass_slopes(*arrays, y * 4 + i, slopes[i])
+            _spread_products(slopes.reshape(4, across * 4 * outputs), slope_rows)
             for x in range(across):
                 place = (t + x) * filled_outputs
                 for a in range(6):
@@ -930,24 +1091,27 @@ def _differentiate_tiles(
 
 
 @compile_function
-def _differentiate_directly(images, maps, gradients, padding, first, stop, sums):
+def _differentiate_directly(images, maps, winners, gradients, padding, first, stop, sums):
     """Add to `sums` the gradients of the images from `first` to `stop`, by each tap and output."""
-    _, _, width, channels = images.shape
-    _, out_height, out_width, _ = maps.shape
+    _, height, width, channels = images.shape
+    lines, columns = height - 2 + 2 * padding, width - 2 + 2 * padding
     taps, filled_outputs = sums.shape
-    near = np.zeros((3, (out_width + 2) * channels), np.float32)
-    patches = np.zeros((out_width, taps), np.float32)
-    patches[:, 9 * channels] = 1
-    slopes = np.zeros((out_width, filled_outputs), np.float32)
-    for row in range(first * out_height, stop * out_height):
-        image, y = divmod(row, out_height)
-        inside = near[:, padding * channels : (padding + width) * channels]
-        _copy_rows(images[image], y - padding, inside)
-        _gather_patches(near, channels, patches)
-        for x in range(out_width):
-            _pass_slopes(gradients[image, y, x], maps[image, y, x], slopes[x])
+    near = np.zeros((3, (columns + 2) * channels), np.float32)
+    patches = np.zeros((taps, _LINES * columns), np.float32)
+    patches[9 * channels] = 1
+    slopes = np.zeros((_LINES, columns, filled_outputs), np.float32)
+    for start in range(first * lines, stop * lines, _LINES):
+        count = min(_LINES, stop * lines - start)
+        for i in range(count):
+            image, y = divmod(start + i, lines)
+            inside = near[:, padding * channels : (padding + width) * channels]
+            _copy_rows(images[image], y - padding, inside)
+            _gather_patches(near, channels, patches, i * columns, (i + 1) * columns)
+            _pass_slopes(gradients[image], maps[image], winners[image], y, slopes[i])
+        pixels = count * columns
+        right = slopes.reshape(_LINES * columns, filled_outputs)[:pixels]
         for tap in range(0, taps, _ROWS):
-            left = patches.T[tap : tap + _ROWS]
             for lane in range(0, filled_outputs, LANES):
-                right = slopes[:, lane : lane + LANES]
-                _add_product(left, right, sums[tap : tap + _ROWS, lane : lane + LANES])
+                target = sums[tap : tap + _ROWS, lane : lane + LANES]
+                left = patches[tap : tap + _ROWS, :pixels]
+                _add_product(left, right[:, lane : lane + LANES], target)

@@ -46,6 +46,55 @@ def test_convolutions_have_the_gradients_that_keras_computes(padding, channels, 
         np.testing.assert_allclose(ours, plain, atol=1e-5 * np.abs(plain).max())
 
 
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize(("channels", "outputs"), [(18, 37), (1, 32)])
+def test_a_convolution_pools_at_once_what_is_only_pooled(padding, channels, outputs):
+    images = IMAGES[..., :channels]
+    model = build(
+        layers.Conv2D(outputs, 3, padding=padding, activation="relu"),
+        layers.MaxPooling2D(),
+        shape=images.shape[1:],
+    )
+    assert is_fast(model) == [True, True]
+    value, gradients = differentiate(model, images)
+    fast_value, fast_gradients = tf.function(differentiate)(speed_up(model), images)
+    np.testing.assert_allclose(fast_value, value, rtol=1e-5)
+    for ours, plain in zip(fast_gradients, gradients, strict=True):
+        np.testing.assert_allclose(ours, plain, atol=1e-5 * np.abs(plain).max())
+    fast = speed_up(model)
+    np.testing.assert_array_equal(fast(images, training=False), model(images, training=False))
+
+
+@pytest.mark.parametrize(
+    "pooling",
+    [
+        layers.MaxPooling2D(3),
+        layers.MaxPooling2D(2, strides=1),
+        layers.MaxPooling2D(padding="same"),
+        layers.AveragePooling2D(2),
+    ],
+    ids=["of three", "overlapping", "padded", "average"],
+)
+def test_other_pooling_stays_with_keras(pooling):
+    model = build(layers.Conv2D(16, 3, activation="relu"), pooling)
+    assert is_fast(model) == [True, False]
+    value, _ = differentiate(model)
+    fast_value, _ = differentiate(speed_up(model))
+    np.testing.assert_allclose(fast_value, value, rtol=1e-5)
+
+
+def test_maps_that_more_than_a_pooling_takes_are_not_pooled_at_once():
+    inputs = Input(IMAGES.shape[1:])
+    maps = layers.Conv2D(16, 3, activation="relu")(inputs)
+    taken = [layers.Flatten()(layers.MaxPooling2D()(maps)), layers.Flatten()(maps)]
+    model = keras.Model(inputs, layers.Dense(3)(layers.Concatenate()(taken)))
+    value, gradients = differentiate(model)
+    fast_value, fast_gradients = differentiate(speed_up(model))
+    np.testing.assert_allclose(fast_value, value, rtol=1e-5)
+    for ours, plain in zip(fast_gradients, gradients, strict=True):
+        np.testing.assert_allclose(ours, plain, atol=1e-5 * np.abs(plain).max())
+
+
 @pytest.mark.parametrize("shape", [(11, 9, 18), (30,)])
 def test_batch_normalisation_is_that_of_keras(shape):
     inputs = np.random.default_rng(1).normal(2, 3, size=(8, *shape)).astype(np.float32)

@@ -16,7 +16,9 @@ from imgpipe.winograd import (
     TiledConvolution,
     choose_tile,
     convolve,
+    convolve_and_pool,
     differentiate_convolution,
+    differentiate_kernel,
 )
 from tiny import ROOT
 
@@ -107,20 +109,28 @@ def test_a_map_of_one_pixel(tile):
     assert_near(compute([convolution], images), convolve_plainly(images, kernel, bias))
 
 
+@pytest.mark.parametrize("pools", [False, True])
+@pytest.mark.parametrize("padding", [0, 1])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_direct_convolution_has_other_biases_at_the_edges(channels):
+def test_the_direct_convolution_has_other_biases_at_the_edges(channels, padding, pools):
     images, kernel, biases = draw(2, 6, 9, channels), draw(3, 3, channels, 20), draw(3, 3, 20)
-    rows, columns = [0, *[1] * 4, 2], [0, *[1] * 7, 2]
-    expected = convolve_plainly(images, kernel, biases[np.ix_(rows, columns)])
-    assert_near(compute([DirectConvolution(kernel, biases, 6, 9)], images), expected)
+    rows, columns = ([0, *[1] * (size - 4 + 2 * padding), 2] for size in (6, 9))
+    bias = biases[np.ix_(rows, columns)]
+    expected = convolve_plainly(images, kernel, bias, pools, padding)
+    convolution = DirectConvolution(kernel, biases, 6, 9, padding=padding, pools=pools)
+    assert_near(compute([convolution], images), expected)
 
 
 @pytest.mark.parametrize("padding", [0, 1])
 @pytest.mark.parametrize("pools", [False, True])
-@pytest.mark.parametrize("tile", [4, 6])
+@pytest.mark.parametrize("tile", [1, 4, 6])  # 1: the direct one
 def test_nothing_is_written_but_the_rows_asked_for(tile, pools, padding):
     images, kernel, bias = draw(2, 12, 16, 5), draw(3, 3, 5, 19), draw(19)
-    convolution = TiledConvolution(kernel, bias, 12, 16, padding=padding, pools=pools, tile=tile)
+    options = {"padding": padding, "pools": pools}
+    if tile == 1:
+        convolution = DirectConvolution(kernel, np.tile(bias, (3, 3, 1)), 12, 16, **options)
+    else:
+        convolution = TiledConvolution(kernel, bias, 12, 16, **options, tile=tile)
     before = images.copy()
     outputs = np.full((2, *convolution.output_shape), np.nan, np.float32)
     buffer = np.full(convolution.buffer_size + 100, np.nan, np.float32)
@@ -128,12 +138,13 @@ def test_nothing_is_written_but_the_rows_asked_for(tile, pools, padding):
     rows = 2 * convolution.image_rows
     for start in range(1, rows - 1, convolution.chunk_rows):
         chunk = slice(start, min(start + convolution.chunk_rows, rows - 1))
-        convolution.convolve_rows(images, chunk, buffer, outputs)
+        winners = np.empty((*outputs.shape[:3], 0), np.uint8)
+        convolution.convolve_rows(images, chunk, buffer, outputs, winners)
     assert (buffer[-100:] == 7).all()
     np.testing.assert_array_equal(images, before)
     expected = convolve_plainly(images, kernel, bias, pools, padding)
-    first, last = tile // (2 if pools else 1), (convolution.image_rows - 1) * tile
-    last //= 2 if pools else 1
+    size = max(1, tile // 2) if pools else tile  # rows of outputs in one of convolve_rows
+    first, last = size, (convolution.image_rows - 1) * size
     assert np.isnan(outputs[0, :first]).all()
     assert np.isnan(outputs[1, last:]).all()
     assert_near(outputs[0, first:], expected[0, first:])
@@ -151,24 +162,74 @@ def test_a_convolution_by_itself(height, width, padding):
 
 @pytest.mark.parametrize("padding", [0, 1])
 @pytest.mark.parametrize(
-    ("height", "width", "channels", "count"), [(3, 3, 2, 1), (9, 14, 20, 18), (6, 30, 6, 16)]
+    ("height", "width", "channels", "count"),
+    [(4, 4, 2, 1), (9, 14, 20, 18), (8, 27, 1, 32), (13, 6, 6, 16)],
 )
-def test_gradients_are_those_of_the_convolution(height, width, channels, count, padding):
-    images, kernel = draw(5, height, width, channels), draw(3, 3, channels, count)
-    shape = 5, height - 2 + 2 * padding, width - 2 + 2 * padding, count
-    maps, gradients = draw(*shape, seed=1), draw(*shape, seed=2)
-    found = differentiate_convolution(images, maps, gradients, kernel, padding=padding)
-    slopes = np.where(maps > 0, gradients, 0).astype(np.float64)
+def test_pooling_tells_which_pixel_it_took(height, width, channels, count, padding):
+    images, kernel, bias = (
+        draw(30, height, width, channels),
+        draw(3, 3, channels, count),
+        draw(count),
+    )
+    maps, winners = convolve_and_pool(images, kernel, bias, padding=padding)
+    assert_near(maps, convolve_plainly(images, kernel, bias, pools=True, padding=padding))
+    whole = convolve_plainly(images, kernel, bias, padding=padding)
+    rows, columns = maps.shape[1:3]
+    for y, x in np.ndindex(2, 2):
+        pixels = whole[:, y : 2 * rows : 2, x : 2 * columns : 2]
+        chosen = winners == 2 * y + x
+        assert_near(maps[chosen], pixels[chosen])
+    np.testing.assert_array_equal(winners == 4, maps == 0)
+    assert set(np.unique(winners)) == set(range(5))
+
+
+def differentiate_plainly(images, slopes, kernel, padding):
+    """Differentiate a convolution without ReLU: by images, kernel and bias."""
+    _, height, width, _ = images.shape
+    _, rows, columns, _ = slopes.shape
     edge = (padding, padding)
     padded = np.pad(images.astype(np.float64), ((0, 0), edge, edge, (0, 0)))
     by_padded, by_kernel = np.zeros_like(padded), np.zeros(kernel.shape)
     for i, j in np.ndindex(3, 3):
-        window = np.s_[:, i : i + shape[1], j : j + shape[2]]
+        window = np.s_[:, i : i + rows, j : j + columns]
         by_padded[window] += slopes @ kernel[i, j].T
         by_kernel[i, j] = np.tensordot(padded[window], slopes, ((0, 1, 2), (0, 1, 2)))
     by_images = by_padded[:, padding : padding + height, padding : padding + width]
-    for ours, expected in zip(found, (by_images, by_kernel, slopes.sum((0, 1, 2))), strict=True):
-        assert_near(ours, expected)
+    return by_images, by_kernel, slopes.sum((0, 1, 2))
+
+
+@pytest.mark.parametrize("pools", [False, True])
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize(
+    ("height", "width", "channels", "count"), [(4, 4, 2, 1), (9, 14, 20, 18), (6, 31, 6, 16)]
+)
+def test_gradients_are_those_of_the_convolution(height, width, channels, count, padding, pools):
+    images, kernel = draw(5, height, width, channels), draw(3, 3, channels, count)
+    rows, columns = height - 2 + 2 * padding, width - 2 + 2 * padding
+    winners = None
+    if pools:
+        shape = 5, rows // 2, columns // 2, count
+        winners = np.random.default_rng(3).integers(0, 5, shape).astype(np.uint8)
+    else:
+        shape = 5, rows, columns, count
+    maps, gradients = draw(*shape, seed=1), draw(*shape, seed=2)
+    slopes = np.zeros((5, rows, columns, count))
+    if pools:
+        for y, x in np.ndindex(2, 2):
+            part = slopes[:, y : 2 * shape[1] : 2, x : 2 * shape[2] : 2]
+            part[:] = np.where(winners == 2 * y + x, gradients, 0)
+    else:
+        slopes[:] = np.where(maps > 0, gradients, 0)
+    arrays = images, maps, gradients, kernel, winners
+    expected = differentiate_plainly(images, slopes, kernel, padding)
+    for ours, plain in zip(
+        differentiate_convolution(*arrays, padding=padding), expected, strict=True
+    ):
+        assert_near(ours, plain)
+    for ours, plain in zip(
+        differentiate_kernel(*arrays, padding=padding), expected[1:], strict=True
+    ):
+        assert_near(ours, plain)
 
 
 def test_a_chain_is_its_convolutions_one_after_the_other():
