@@ -106,7 +106,7 @@ def _write_parts(file: BinaryIO, path: Path, shape: tuple, dtype: type, done: in
     for part in parts:
         if part.shape[1:] != shape[1:] or done + len(part) > shape[0]:
             raise ValueError(f"{path}: a part of shape {part.shape} at {done} exceeds {shape}")
-        file.write(np.ascontiguousarray(part, dtype).tobytes())
+        file.write(np.ascontiguousarray(part, dtype))
         done += len(part)
         yield done
     if done != shape[0]:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 NEAR_BITS = 4  # of the 64 of a perceptual hash may differ in what counts as nearly the same
-_CHUNK = 2_000_000  # pairs compared at once
+_CHUNK = 200_000  # pairs compared at once
 # Hashes that differ in four bits agree wholly in one of five bands.
 _BANDS = tuple((shift, min(13, 64 - shift)) for shift in range(0, 64, 13))
 

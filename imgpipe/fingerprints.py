@@ -16,7 +16,7 @@ _STACK_SIZE = 1 << 20  # values of images that are shrunk at once
 
 
 def fingerprint_rows(read: Callable, rows: np.ndarray) -> pd.DataFrame:
-    """Fingerprint some of a dataset's images: `read` as RawImages has it, and row numbers."""
+    """Fingerprint some of a dataset's images: `read` as raw_reader makes it, and row numbers."""
     return fingerprint_images(read(rows))
 
 

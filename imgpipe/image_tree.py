@@ -1,12 +1,13 @@
 """Trees of image files: which folder is which part and class, and their one stored form.
 
-The stored form is an uncompressed zip archive of `<part>/<class>/<file>`, its names sorted, its
-times fixed: equal images give equal bytes, wherever they came from.
+The stored form is an uncompressed tar archive of `<part>/<class>/<file>`, its names sorted, its
+times fixed, and a table that tells where in it each file lies: equal images give equal bytes,
+wherever they came from. Whoever reads one image need not list the archive, which takes memory for
+each.
 """
 
-import shutil
-import stat
-import zipfile
+import csv
+import tarfile
 from pathlib import Path
 
 from imgpipe.entries import Entry
@@ -38,7 +39,7 @@ _PART_FOLDERS = {
     "testing": "test",
 }
 _LAYOUTS = "<class>/<image> or {train,val,test}/<class>/<image>"
-_EARLIEST = (1980, 1, 1, 0, 0, 0)  # that a zip archive can state
+INDEX_COLUMNS = ("part", "class", "id", "offset", "size")
 
 
 def is_image_name(name: str) -> bool:
@@ -104,12 +105,14 @@ def _parts_by_folder(part_folders: dict[str, str] | None) -> dict[str, str]:
     return {folder.lower(): part for part, folder in part_folders.items()}
 
 
-def write_image_archive(entries: dict[str, Entry], path: Path) -> None:
-    """Write files into an uncompressed zip archive; the same files give the same bytes.
+def write_image_archive(entries: dict[str, Entry], archive: Path, index: Path) -> None:
+    """Write files into an uncompressed tar archive; the same files give the same bytes.
 
     Args:
-        entries: name in the archive to the file that goes there.
-        path: of the archive.
+        entries: `<part>/<class>/<rest>` to the file that goes there.
+        archive: to write.
+        index: CSV file to write, of INDEX_COLUMNS: a row for each file, in the archive's order; id
+            is its name there, without WHOLE; offset and size, in bytes, tell where its content is.
 
     Raises:
         ValueError: a file is larger than any image, or damaged.
@@ -120,11 +123,18 @@ def write_image_archive(entries: dict[str, Entry], path: Path) -> None:
                 f"{entry.name}: has {entry.size:,} bytes, more than the {LARGEST_FILE:,} that an "
                 "image file may have; make it smaller, or remove it"
             )
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+    with (
+        tarfile.open(archive, "w") as target,
+        index.open("w", encoding="utf-8", newline="") as table,
+    ):
+        rows = csv.writer(table, lineterminator="\n")
+        rows.writerow(INDEX_COLUMNS)
         for name in sorted(entries):
-            member = zipfile.ZipInfo(name, _EARLIEST)
-            member.create_system = 3  # Unix, whatever this is
-            member.external_attr = (stat.S_IFREG | 0o644) << 16
-            member.file_size = entries[name].size
-            with entries[name].open() as file, archive.open(member, "w") as target:
-                shutil.copyfileobj(file, target, 1 << 20)
+            member = tarfile.TarInfo(name)  # of nobody, at the earliest time there is
+            member.size = entries[name].size
+            with entries[name].open() as file:
+                target.addfile(member, file)
+            target.members.clear()  # a million of them take a gigabyte
+            offset = target.offset + member.size // -tarfile.BLOCKSIZE * tarfile.BLOCKSIZE
+            part, class_name, _ = name.split("/", 2)
+            rows.writerow([part, class_name, name.removeprefix(f"{WHOLE}/"), offset, member.size])

@@ -19,7 +19,7 @@ from imgpipe.image_tree import is_image_name, lay_out, write_image_archive
 from imgpipe.pixel_csv import parse_pixel_csv
 from imgpipe.wording import shorten
 
-IMAGE_ARCHIVE = "images.zip"
+IMAGE_ARCHIVE, IMAGE_INDEX = "images.tar", "images.csv"
 # MNIST's names; the digit is the number of the array's dimensions.
 IDX_IMAGES = {"train": "train-images-idx{}-ubyte", "test": "t10k-images-idx{}-ubyte"}
 IDX_LABELS = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
@@ -84,7 +84,7 @@ def _store_image_tree(
             if name in stored:
                 raise ValueError(f"{entry.name} and {stored[name].name}: are one file, {name}")
             stored[name] = entry
-    write_image_archive(stored, folder / IMAGE_ARCHIVE)
+    write_image_archive(stored, folder / IMAGE_ARCHIVE, folder / IMAGE_INDEX)
     ignored = [entry.name for entry in entries if entry.name not in laid_out]
     words = f"{len(stored):,} image files"
     if ignored:

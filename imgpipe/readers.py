@@ -2,9 +2,8 @@
 
 import functools
 import io
-import zipfile
+import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,49 +12,52 @@ import pandas as pd
 from imgpipe.idx import open_idx
 from imgpipe.image_tree import WHOLE
 from imgpipe.images import decode_image
-from imgpipe.raw import IDX_IMAGES, IDX_LABELS, IMAGE_ARCHIVE
+from imgpipe.raw import IDX_IMAGES, IDX_LABELS, IMAGE_ARCHIVE, IMAGE_INDEX
+from imgpipe.wording import word_error
 
 
-@dataclass(frozen=True)
-class RawImages:
-    """A dataset as its publisher cut it.
-
-    Attributes:
-        table: one row an image, in a fixed order: id (str, unique), label (int), part ("train",
-            "val", "test", or "whole" where the publisher has not cut it).
-        class_names: in label order.
-        read: row numbers (n,) to an iterator over their images, each uint8 (height, width, 1 or 3)
-            or, where it cannot be decoded, the ValueError that says why. An optional second
-            argument is decode_image's `at_least`. It can be pickled.
-    """
-
-    table: pd.DataFrame
-    class_names: list[str]
-    read: Callable[..., Iterator[np.ndarray | ValueError]]
-
-
-def open_raw_images(folder: Path, class_names: list[str] | None) -> RawImages:
-    """Open what `fetch` left in `folder`, without reading the images.
+def list_raw_images(folder: Path, class_names: list[str] | None) -> tuple[pd.DataFrame, list[str]]:
+    """List a dataset as its publisher cut it, without reading the images.
 
     Args:
         folder: data/raw.
         class_names: the dataset's, in label order; None for the names of the class folders in
             alphabetical order, or the labels themselves where there are no folders.
 
+    Returns:
+        table: one row an image, in a fixed order: id (str, unique), label (int), part (categories
+            "train", "val", "test", or "whole" where the publisher has not cut it).
+        class_names: in label order.
+
     Raises:
         ValueError: a file is damaged, or its classes are not those of `class_names`.
         FileNotFoundError: a file is missing.
     """
-    if (folder / IMAGE_ARCHIVE).is_file():
-        return _open_image_archive(folder / IMAGE_ARCHIVE, class_names)
-    return _open_idx_dataset(folder, class_names)
+    if (folder / IMAGE_INDEX).is_file():
+        return _list_image_files(folder / IMAGE_INDEX, class_names)
+    return _list_idx_images(folder, class_names)
 
 
-def _open_image_archive(path: Path, class_names: list[str] | None) -> RawImages:
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    steps = [name.split("/") for name in names]
-    found = sorted({step[1] for step in steps})
+def raw_reader(folder: Path) -> Callable[..., Iterator[np.ndarray | ValueError]]:
+    """Make what reads a dataset's images.
+
+    Args:
+        folder: data/raw, in which list_raw_images has found nothing wrong.
+
+    Returns:
+        A function from row numbers (n,) to an iterator over their images, each uint8 (height,
+        width, 1 or 3) or, where it cannot be decoded, the ValueError that says why. An optional
+        second argument is decode_image's `at_least`. It can be pickled.
+    """
+    if (folder / IMAGE_INDEX).is_file():
+        return functools.partial(_read_image_files, folder)
+    files = [found for part in IDX_IMAGES if (found := _find_idx_images(folder, part))]
+    return functools.partial(_read_idx, files)
+
+
+def _list_image_files(index: Path, class_names: list[str] | None) -> tuple[pd.DataFrame, list[str]]:
+    files = _read_index(index, {"part": "category", "class": "category", "id": str})
+    found = list(files["class"].cat.categories)
     class_names = class_names or found
     if set(found) - set(class_names):
         raise ValueError(
@@ -65,46 +67,62 @@ def _open_image_archive(path: Path, class_names: list[str] | None) -> RawImages:
         )
     if len(found) < 2:
         raise ValueError(f"all images are in one class folder, {found[0]}; two or more are needed")
-    labels = {name: label for label, name in enumerate(class_names)}
-    table = pd.DataFrame(
-        {
-            "id": [name.removeprefix(f"{WHOLE}/") for name in names],
-            "label": [labels[step[1]] for step in steps],
-            "part": [step[0] for step in steps],
-        }
-    )
-    return RawImages(table, class_names, functools.partial(_read_archive, path))
+    labels = np.array([class_names.index(name) for name in found])[files["class"].cat.codes]
+    parts = np.array(files["part"].cat.categories, object)[files["part"].cat.codes]
+    return files[["id"]].assign(label=labels, part=parts), class_names
 
 
-def _read_archive(
-    path: Path, rows: np.ndarray, at_least: list[int] | None = None
+def _read_index(index: Path, types: dict[str, type | str]) -> pd.DataFrame:
+    """Read some columns of the table of image files."""
+    try:
+        return pd.read_csv(index, usecols=list(types), dtype=types, keep_default_na=False)
+    except ValueError as error:  # which pandas's own errors are, too
+        raise ValueError(
+            f"{index}: is damaged ({word_error(error)}); run dvc repro -f fetch"
+        ) from None
+
+
+def _read_image_files(
+    folder: Path, rows: np.ndarray, at_least: list[int] | None = None
 ) -> Iterator[np.ndarray | ValueError]:
-    archive = _archive_of_this_process(path, path.stat().st_mtime_ns)
-    members = archive.infolist()
-    for row in rows:
-        name = members[row].filename.removeprefix(f"{WHOLE}/")
-        content = archive.read(members[row])
-        try:
-            if not content:
-                raise ValueError(f"{name}: is empty")
-            yield decode_image(io.BytesIO(content), name, at_least=at_least)
-        except ValueError as error:
-            yield error
+    index = folder / IMAGE_INDEX
+    changed = index.stat().st_mtime_ns
+    offsets, sizes = _places_of_this_process(index, changed)
+    with (folder / IMAGE_ARCHIVE).open("rb") as archive:
+        for row in rows:
+            content = os.pread(archive.fileno(), sizes[row], offsets[row])
+            try:
+                if not content:
+                    raise ValueError(": is empty")
+                yield decode_image(io.BytesIO(content), "", at_least=at_least)
+            except ValueError as error:  # it lacks the name, which few images need
+                yield ValueError(f"{_ids_of_this_process(index, changed)[row]}{error}")
 
 
 @functools.lru_cache(maxsize=1)
-def _archive_of_this_process(path: Path, changed: int) -> zipfile.ZipFile:
-    """Open an archive once: reading the list of its members takes longer than a block of images."""
-    return zipfile.ZipFile(path)
+def _places_of_this_process(index: Path, changed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Read where the image files lie once: it takes longer than a block of images."""
+    places = _read_index(index, {"offset": np.int64, "size": np.int64})
+    return places["offset"].to_numpy(), places["size"].to_numpy()
 
 
-def _open_idx_dataset(folder: Path, class_names: list[str] | None) -> RawImages:
-    files, shapes, tables = [], [], []
+@functools.lru_cache(maxsize=1)
+def _ids_of_this_process(index: Path, changed: int) -> np.ndarray:
+    return _read_index(index, {"id": str})["id"].to_numpy()
+
+
+def _find_idx_images(folder: Path, part: str) -> Path | None:
+    choices = (folder / IDX_IMAGES[part].format(dimensions) for dimensions in (3, 4))
+    return next((choice for choice in choices if choice.is_file()), None)
+
+
+def _list_idx_images(folder: Path, class_names: list[str] | None) -> tuple[pd.DataFrame, list[str]]:
+    shapes, tables = [], []
     for part in IDX_IMAGES:
-        choices = [folder / IDX_IMAGES[part].format(dimensions) for dimensions in (3, 4)]
-        file = next((choice for choice in choices if choice.is_file()), choices[0])
-        if part == "test" and not file.is_file():
+        file = _find_idx_images(folder, part)
+        if not file and part == "test":
             continue
+        file = file or folder / IDX_IMAGES[part].format(3)
         images = open_idx(file)
         labels = open_idx(folder / IDX_LABELS[part])
         if images.ndim not in (3, 4) or labels.ndim != 1 or len(images) != len(labels):
@@ -114,7 +132,6 @@ def _open_idx_dataset(folder: Path, class_names: list[str] | None) -> RawImages:
             )
         if images.ndim == 4 and images.shape[-1] not in (1, 3):
             raise ValueError(f"{file}: images of shape {images.shape} are neither grey nor RGB")
-        files.append(file)
         shapes.append(images.shape[1:])
         ids = [f"{part}/{number:05d}" for number in range(len(labels))]
         tables.append(pd.DataFrame({"id": ids, "label": np.asarray(labels, int), "part": part}))
@@ -141,15 +158,16 @@ def _open_idx_dataset(folder: Path, class_names: list[str] | None) -> RawImages:
         )
     if len(tables) == 1:
         table["part"] = WHOLE
-    return RawImages(table, class_names, functools.partial(_read_idx, files, len(tables[0])))
+    return table, class_names
 
 
 def _read_idx(
-    files: list[Path], train_count: int, rows: np.ndarray, at_least: list[int] | None = None
+    files: list[Path], rows: np.ndarray, at_least: list[int] | None = None
 ) -> Iterator[np.ndarray]:
     # Opened anew for each block: a map that stays open keeps all pages it ever touched. As plain
     # arrays, whose rows are had in half of the time.
     arrays = [np.asarray(open_idx(file)) for file in files]
+    train_count = len(arrays[0])
     for row in rows:
         image = arrays[0][row] if row < train_count else arrays[1][row - train_count]
         yield np.array(image if image.ndim == 3 else image[..., np.newaxis])

@@ -77,7 +77,7 @@ def split_images(table: pd.DataFrame, split: Split) -> pd.Series:
             "test part; set it to holdout"
         )
     for subset in missing:
-        rows = table[subsets == "train"].sort_values(["sha256", "label", "id"])
+        rows = table[subsets == "train"].sort_values(["sha256", "label", "id"]).drop(columns="id")
         held_out = _take_fold(rows, split) if subset == folded else _hold_out(rows, split, subset)
         _require_all_classes(rows, held_out, subset)
         subsets[rows.index[held_out]] = subset

@@ -1,7 +1,8 @@
 """fetch: get the dataset's files. Reads the sources named in params.yaml; writes data/raw/.
 
-data/raw holds IDX files (arrays of pixels) or images.zip (image files as <part>/<class>/<file>,
-uncompressed). The same images give the same bytes, whichever source they came from.
+data/raw holds IDX files (arrays of pixels), or images.tar (image files as <part>/<class>/<file>,
+uncompressed) and images.csv (where each of them lies). The same images give the same bytes,
+whichever source they came from.
 """
 
 import json

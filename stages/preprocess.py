@@ -5,32 +5,36 @@ both in the manifest's order.
 """
 
 import functools
+from math import prod
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from imgpipe.arrays import write_array
+from imgpipe.arrays import BLOCK_IMAGES, write_array
 from imgpipe.images import fit_images
 from imgpipe.parallel import map_blocks
 from imgpipe.params import load_params
-from imgpipe.readers import open_raw_images
+from imgpipe.readers import raw_reader
 from imgpipe.stage import run_stage
 
 RAW = Path("data/raw")
 MANIFEST = Path("data/split/manifest.csv")
 ARRAYS = Path("data/arrays")
+# The other columns, of texts, would be most of this stage's memory.
+COLUMNS = {"row": np.int32, "label": np.int16, "subset": "category"}
+BLOCK_BYTES = 1 << 20  # of images that pass from one process to another at once
 
 
 def main():
     """Write images and labels of each subset, block by block."""
     dataset = load_params().dataset
-    raw = open_raw_images(RAW, dataset.class_names)
-    manifest = pd.read_csv(MANIFEST, keep_default_na=False)
+    manifest = pd.read_csv(MANIFEST, usecols=list(COLUMNS), dtype=COLUMNS)
     image_shape = (*dataset.image_size, dataset.channels)
-    load = functools.partial(load_rows, raw.read, dataset.image_size, dataset.channels)
-    for subset, rows in manifest.groupby("subset", sort=True):
-        images = map_blocks(load, rows["row"].to_numpy(), subset)
+    size = min(BLOCK_IMAGES, max(1, BLOCK_BYTES // prod(image_shape)))
+    load = functools.partial(load_rows, raw_reader(RAW), dataset.image_size, dataset.channels)
+    for subset, rows in manifest.groupby("subset", observed=True):
+        images = map_blocks(load, rows["row"].to_numpy(), subset, size)
         write_array(ARRAYS / f"{subset}_images.npy", (len(rows), *image_shape), np.uint8, images)
         labels = rows["label"].to_numpy(np.int64)
         write_array(ARRAYS / f"{subset}_labels.npy", labels.shape, np.int64, [labels])

@@ -18,7 +18,7 @@ from imgpipe.files import write_json, write_table
 from imgpipe.fingerprints import fingerprint_rows
 from imgpipe.parallel import map_blocks
 from imgpipe.params import load_params
-from imgpipe.readers import RawImages, open_raw_images
+from imgpipe.readers import list_raw_images, raw_reader
 from imgpipe.splits import LEFT_OUT, find_groups, split_images
 from imgpipe.stage import run_stage
 
@@ -26,38 +26,39 @@ RAW = Path("data/raw")
 SPLIT = Path("data/split")
 METRICS = Path("metrics/split.json")
 COLUMNS = ["row", "id", "class", "label", "group", "subset", "sha256"]
+CUT_BY = ["id", "label", "class", "part", "group", "sha256"]
 
 
 def main():
     """Fingerprint every image, draw the subsets, write the tables and their counts."""
     params = load_params()
-    raw = open_raw_images(RAW, params.dataset.class_names)
-    table = describe_images(raw)
+    table, class_names = list_raw_images(RAW, params.dataset.class_names)
+    table = describe_images(table, class_names)
     table["left_out"] = table["error"]
-    usable = table[table["error"] == ""]
-    if len(usable) < len(table) and params.dataset.on_bad_image == "error":
-        raise ValueError(word_bad_images(table["error"][table["error"] != ""]))
-    table["group"] = find_groups(usable["id"], params.dataset.group_pattern)
-    table["subset"] = split_images(usable.assign(group=table["group"]), params.dataset.split)
+    usable = table["error"] == ""
+    if not usable.all() and params.dataset.on_bad_image == "error":
+        raise ValueError(word_bad_images(table["error"][~usable]))
+    table["group"] = find_groups(table["id"][usable], params.dataset.group_pattern)
+    table["subset"] = split_images(table.loc[usable, CUT_BY], params.dataset.split)
     table.loc[table["subset"] == LEFT_OUT, "left_out"] = "equals a published val or test image"
-    used = table[table["left_out"] == ""].reset_index(drop=True)
+    used = table.loc[table["left_out"] == "", [*COLUMNS, "perceptual_hash"]].reset_index(drop=True)
     near = find_near_duplicates(used)
     counts = count_images(table, used, near)
     write_table(used[COLUMNS], SPLIT / "manifest.csv")
     write_table(table.loc[table["left_out"] != "", ["id", "left_out"]], SPLIT / "left_out.csv")
     write_table(near, SPLIT / "near_duplicates.csv")
-    write_json(raw.class_names, SPLIT / "class_names.json")
+    write_json(class_names, SPLIT / "class_names.json")
     write_json(counts, METRICS)
     print("split: " + word_counts(counts))
 
 
-def describe_images(raw: RawImages) -> pd.DataFrame:
+def describe_images(table: pd.DataFrame, class_names: list[str]) -> pd.DataFrame:
     """Add row numbers, class names and fingerprints to the table of the raw images."""
-    rows = np.arange(len(raw.table))
-    fingerprint = functools.partial(fingerprint_rows, raw.read)
+    rows = np.arange(len(table))
+    fingerprint = functools.partial(fingerprint_rows, raw_reader(RAW))
     fingerprints = pd.concat(map_blocks(fingerprint, rows, "fingerprints"), ignore_index=True)
-    names = np.array(raw.class_names, dtype=object)
-    return raw.table.assign(row=rows, **{"class": names[raw.table["label"]]}).join(fingerprints)
+    names = np.array(class_names, dtype=object)
+    return table.assign(row=rows, **{"class": names[table["label"]]}).join(fingerprints)
 
 
 def word_bad_images(errors: pd.Series) -> str:

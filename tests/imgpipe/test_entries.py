@@ -320,7 +320,8 @@ def test_a_zip_member_that_holds_more_than_it_says(tmp_path):
 
 def store_raw_like(tmp_path, path):
     with open_entries([path], tmp_path) as found:
-        write_image_archive({entry.name: entry for entry in found}, tmp_path / "out.zip")
+        entries = {f"whole/{entry.name}": entry for entry in found}
+        write_image_archive(entries, tmp_path / "out.tar", tmp_path / "out.csv")
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])

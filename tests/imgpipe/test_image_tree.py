@@ -1,5 +1,7 @@
 """imgpipe.image_tree: parts and classes from folders, and the one stored form."""
 
+import csv
+import tarfile
 import zipfile
 
 import pytest
@@ -92,9 +94,16 @@ def test_equal_images_give_equal_bytes_wherever_they_came_from(tmp_path):
     stored = set()
     for source in sources:
         with open_entries([source], tmp_path) as entries:
-            write_image_archive({entry.name: entry for entry in entries}, tmp_path / "out.zip")
-        stored.add((tmp_path / "out.zip").read_bytes())
-    assert len(stored) == 1
-    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
-        assert {name: archive.read(name) for name in archive.namelist()} == files
-        assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
+            found = {f"whole/{entry.name}": entry for entry in entries}
+            write_image_archive(found, tmp_path / "out.tar", tmp_path / "out.csv")
+        stored.add(tuple((tmp_path / name).read_bytes() for name in ("out.tar", "out.csv")))
+    ((archive, table),) = stored
+    with tarfile.open(tmp_path / "out.tar") as unpacked:
+        members = {m.name: unpacked.extractfile(m).read() for m in unpacked.getmembers()}
+    assert members == {f"whole/{name}": content for name, content in files.items()}
+    rows = list(csv.DictReader(table.decode().splitlines()))
+    assert [row["id"] for row in rows] == sorted(files)
+    for row in rows:
+        assert row["part"] == "whole" and row["class"] == row["id"][0]
+        start = int(row["offset"])
+        assert archive[start : start + int(row["size"])] == files[row["id"]]

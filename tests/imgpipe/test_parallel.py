@@ -3,6 +3,7 @@
 import functools
 import os
 import signal
+import time
 
 import joblib
 import numpy as np
@@ -26,6 +27,22 @@ def test_blocks_come_back_in_order(monkeypatch, count, is_worth_it):
     assert np.array_equal(np.concatenate([rows[:0], *(r for r, _ in results)]), rows**2)
     elsewhere = {pid for _, pid in results} - {os.getpid()}
     assert bool(elsewhere) == (is_worth_it and count > 256 and joblib.cpu_count() > 1)
+
+
+@pytest.mark.skipif(joblib.cpu_count() == 1, reason="needs two cores")
+def test_workers_wait_for_who_takes_their_results(monkeypatch, tmp_path):
+    monkeypatch.setattr(parallel, "_TRIAL_SECONDS", 1e-9)
+    monkeypatch.setattr(parallel, "_WORTH_SECONDS", 0)
+    results = map_blocks(functools.partial(leave_trace, tmp_path), np.arange(100), "traces", 1)
+    next(results), next(results)
+    time.sleep(0.5)
+    assert len(list(tmp_path.iterdir())) <= 4 + 2 * joblib.cpu_count()
+    assert len(list(results)) == 98
+    assert len(list(tmp_path.iterdir())) == 100
+
+
+def leave_trace(folder, rows):
+    (folder / str(rows[0])).touch()
 
 
 def fail(here, rows):

@@ -64,7 +64,7 @@ def test_cifar_batches(tmp_path):
 def test_images_are_one_file_and_what_is_ignored_is_named(tmp_path):
     files = {"a/1.jpg": b"1", "b/2.jpg": b"2", "labels.csv": b"3", "LICENSE": b"4"}
     target, words = store(tmp_path, write_zip(tmp_path / "a.zip", files))
-    assert [file.name for file in target.iterdir()] == ["images.zip"]
+    assert sorted(file.name for file in target.iterdir()) == ["images.csv", "images.tar"]
     assert words == "2 image files (2 other files ignored: LICENSE, labels.csv)"
 
 

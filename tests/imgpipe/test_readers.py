@@ -1,39 +1,51 @@
 """imgpipe.readers: one table and one way to the pixels."""
 
+import io
 import pickle
 
 import numpy as np
 import pytest
 
+from imgpipe.entries import Entry
 from imgpipe.idx import write_idx
-from imgpipe.readers import open_raw_images
-from tiny import encode_image, make_images, write_idx_dataset, write_zip
+from imgpipe.image_tree import write_image_archive
+from imgpipe.readers import list_raw_images, raw_reader
+from tiny import encode_image, make_images, write_idx_dataset
 
 
 def colours(count, size=8):
     return make_images(count, size=size, channels=3)[0]
 
 
+def write_image_files(folder, files):
+    """Write data/raw as fetch does: name to content."""
+    entries = {
+        name: Entry(name, len(content), lambda content=content: io.BytesIO(content))
+        for name, content in files.items()
+    }
+    write_image_archive(entries, folder / "images.tar", folder / "images.csv")
+
+
 def test_reads_any_rows_in_any_order(tmp_path):
     write_idx_dataset(tmp_path, train=20, test=10)
-    raw = open_raw_images(tmp_path, None)
+    table, class_names = list_raw_images(tmp_path, None)
     train, test = make_images(20, seed=20)[0], make_images(10, seed=10)[0]
     everything = np.concatenate([train, test])
     rows = np.array([29, 0, 20, 19, 5])
-    np.testing.assert_array_equal(list(raw.read(rows)), everything[rows])
-    assert raw.table["id"].is_unique
-    assert list(raw.table["part"]) == ["train"] * 20 + ["test"] * 10
-    assert list(raw.table["label"]) == [i % 10 for i in range(20)] + list(range(10))
-    assert raw.class_names == list("0123456789")
+    np.testing.assert_array_equal(list(raw_reader(tmp_path)(rows)), everything[rows])
+    assert table["id"].is_unique
+    assert list(table["part"]) == ["train"] * 20 + ["test"] * 10
+    assert list(table["label"]) == [i % 10 for i in range(20)] + list(range(10))
+    assert class_names == list("0123456789")
 
 
 def test_colour_arrays_without_a_test_part(tmp_path):
     images = colours(6)
     write_idx(tmp_path / "train-images-idx4-ubyte", images)
     write_idx(tmp_path / "train-labels-idx1-ubyte", np.arange(6) % 2)
-    raw = open_raw_images(tmp_path, ["a", "b"])
-    np.testing.assert_array_equal(list(raw.read(np.array([5, 2]))), images[[5, 2]])
-    assert set(raw.table["part"]) == {"whole"} and raw.class_names == ["a", "b"]
+    table, class_names = list_raw_images(tmp_path, ["a", "b"])
+    np.testing.assert_array_equal(list(raw_reader(tmp_path)(np.array([5, 2]))), images[[5, 2]])
+    assert set(table["part"]) == {"whole"} and class_names == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -49,7 +61,7 @@ def test_refuses_files_that_do_not_fit(tmp_path, name, array, message):
     write_idx_dataset(tmp_path, train=20, test=10)
     write_idx(tmp_path / name, array)
     with pytest.raises(ValueError, match=message):
-        open_raw_images(tmp_path, list("abcdefghij"))
+        list_raw_images(tmp_path, list("abcdefghij"))
 
 
 @pytest.fixture
@@ -62,17 +74,18 @@ def archive(tmp_path):
         "train/猫/3.png": encode_image(images[2][:5]),
         "train/猫/5.png": b"",
     }
-    write_zip(tmp_path / "images.zip", files)
+    write_image_files(tmp_path, files)
     return tmp_path, images
 
 
 def test_an_archive_of_image_files(archive):
     folder, images = archive
-    raw = pickle.loads(pickle.dumps(open_raw_images(folder, None)))
-    assert raw.class_names == ["dog", "猫"]
-    assert list(raw.table["label"]) == [1, 0, 0, 1, 1]
-    assert list(raw.table["part"]) == ["test", "train", "train", "train", "train"]
-    one, other, wrong, empty = raw.read(np.array([3, 0, 2, 4]))
+    table, class_names = list_raw_images(folder, None)
+    assert class_names == ["dog", "猫"]
+    assert list(table["label"]) == [1, 0, 0, 1, 1]
+    assert list(table["part"]) == ["test", "train", "train", "train", "train"]
+    read = pickle.loads(pickle.dumps(raw_reader(folder)))
+    one, other, wrong, empty = read(np.array([3, 0, 2, 4]))
     np.testing.assert_array_equal(one, images[2][:5])
     np.testing.assert_array_equal(other, images[3])
     assert str(wrong) == "train/dog/2.jpg: cannot be decoded as an image (not an image file)"
@@ -81,25 +94,41 @@ def test_an_archive_of_image_files(archive):
 
 def test_another_archive_in_the_same_place_is_seen(archive):
     folder, images = archive
-    list(open_raw_images(folder, None).read(np.array([0])))
+    list(raw_reader(folder)(np.array([0])))
     files = {f"whole/{name}/1.png": encode_image(images[1]) for name in "ab"}
-    write_zip(folder / "images.zip", files)
-    raw = open_raw_images(folder, None)
-    assert list(raw.table["id"]) == ["a/1.png", "b/1.png"] and set(raw.table["part"]) == {"whole"}
-    np.testing.assert_array_equal(next(raw.read(np.array([0]))), images[1])
+    write_image_files(folder, files)
+    table, _ = list_raw_images(folder, None)
+    assert list(table["id"]) == ["a/1.png", "b/1.png"] and set(table["part"]) == {"whole"}
+    np.testing.assert_array_equal(next(raw_reader(folder)(np.array([0]))), images[1])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"",
+        b"part,class\n",
+        b"part,class,id,offset,size\nwhole,a,a/1,x,5\nwhole,b,b/1,0,5\n",
+        b"\xff",
+    ],
+)
+def test_a_damaged_table_of_files_is_refused(archive, damage):
+    folder, _ = archive
+    (folder / "images.csv").write_bytes(damage)
+    with pytest.raises(ValueError, match=r"images\.csv: is damaged .*; run dvc repro -f fetch"):
+        list_raw_images(folder, None), list(raw_reader(folder)(np.array([0])))
 
 
 def test_classes_of_an_archive_in_the_order_asked_for(archive):
     folder, _ = archive
-    assert list(open_raw_images(folder, ["猫", "dog"]).table["label"]) == [0, 1, 1, 0, 0]
+    assert list(list_raw_images(folder, ["猫", "dog"])[0]["label"]) == [0, 1, 1, 0, 0]
     with pytest.raises(ValueError, match=r"class_names \(cat, dog\) lacks the class folders 猫"):
-        open_raw_images(folder, ["cat", "dog"])
+        list_raw_images(folder, ["cat", "dog"])
 
 
 def test_a_single_class_is_refused(tmp_path):
-    write_zip(tmp_path / "images.zip", {"whole/a/1.png": b"", "whole/a/2.png": b""})
+    write_image_files(tmp_path, {"whole/a/1.png": b"", "whole/a/2.png": b""})
     with pytest.raises(ValueError, match="all images are in one class folder, a"):
-        open_raw_images(tmp_path, None)
+        list_raw_images(tmp_path, None)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +138,6 @@ def test_labels_with_gaps_need_names(tmp_path, labels, told):
     write_idx(tmp_path / "train-images-idx3-ubyte", np.zeros((4, 5, 5)))
     write_idx(tmp_path / "train-labels-idx1-ubyte", np.array(labels))
     with pytest.raises(ValueError, match=rf"there are labels .*{told}; mend the labels, or name"):
-        open_raw_images(tmp_path, None)
+        list_raw_images(tmp_path, None)
     names = [str(n) for n in range(256)]
-    assert list(open_raw_images(tmp_path, names).table["label"]) == labels
+    assert list(list_raw_images(tmp_path, names)[0]["label"]) == labels

@@ -57,7 +57,7 @@ def sum_of(path):
 def test_any_tree_of_images_is_taken_as_it_is(tmp_path):
     tree = write_image_tree(tmp_path / "tree", {"a": 2, "b": 3})
     names, words = fetch(tmp_path, source=str(tree))
-    assert names == ["images.zip"]
+    assert names == ["images.csv", "images.tar"]
     assert words == f"5 image files from your {tree}"
 
 
@@ -78,7 +78,7 @@ def test_an_archive_at_an_address(tmp_path, site):
     address = site.url + "a.zip?download=1"
     before = {"https://other/": "0" * 64}
     names, words, sums = fetch_recorded(tmp_path, before, source=address)
-    assert names == ["images.zip"]
+    assert names == ["images.csv", "images.tar"]
     assert words == f"2 image files from your {site.url}a.zip?download=***"
     assert sums == {"https://other/": "0" * 64, address: sum_of_bytes(site.files["/a.zip"])}
     assert list(sums) == sorted(sums)
@@ -168,7 +168,7 @@ def test_published_archives_by_name_must_have_the_pinned_sum(tmp_path):
     path = write_zip(tmp_path / "published.zip", IMAGES)
     pinned = {"published.zip": sum_of(path)}
     names, words = fetch(tmp_path / "1", source=str(path), files=pinned)
-    assert names == ["images.zip"] and words == f"2 image files from source {path}"
+    assert names == ["images.csv", "images.tar"] and words == f"2 image files from source {path}"
     fetch(tmp_path / "2", source=str(tmp_path), files=pinned)  # the folder it lies in
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(ValueError, match=r"published.zip has the SHA-256 sum"):

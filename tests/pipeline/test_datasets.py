@@ -47,7 +47,8 @@ def test_a_folder_of_images(own, tree):
         "exact_duplicates": 0,
         "near_duplicates": 0,
     }
-    assert [file.name for file in (own.folder / "data/raw").iterdir()] == ["images.zip"]
+    names = sorted(file.name for file in (own.folder / "data/raw").iterdir())
+    assert names == ["images.csv", "images.tar"]
     image = next((tree / "собака").iterdir())
     said = own.run("python", "-m", "stages.predict", str(image)).stdout
     assert "собака" in said and "cat" in said
@@ -61,7 +62,7 @@ def test_a_folder_of_images(own, tree):
 
 def test_the_same_images_in_an_archive_give_the_same_results(own, tree, tmp_path):
     own.run("dvc", "repro", "split")
-    raw = (own.folder / "data/raw/images.zip").read_bytes()
+    raw = (own.folder / "data/raw/images.tar").read_bytes()
     table = manifest(own)
     files = {f"photos/{f.relative_to(tree)}": f.read_bytes() for f in tree.rglob("*.png")}
     archives = [write_zip(tmp_path / "a.zip", files), write_tar(tmp_path / "a.tar.gz", files, "gz")]
@@ -69,7 +70,7 @@ def test_the_same_images_in_an_archive_give_the_same_results(own, tree, tmp_path
         own.edit_params(datasets__my_images__source=str(archive))
         ran = stages_run(own.run("dvc", "repro", "split").stdout)
         assert "fetch" in ran and "split" not in ran
-        assert (own.folder / "data/raw/images.zip").read_bytes() == raw
+        assert (own.folder / "data/raw/images.tar").read_bytes() == raw
         assert manifest(own).equals(table)
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from imgpipe.readers import open_raw_images
+from imgpipe.readers import raw_reader
 from tiny import AUGMENTATION, ROOT, STAGES, make_project, write_image_tree
 
 
@@ -173,12 +173,12 @@ def test_augmented_copies_follow_the_plain_features_whatever_the_seed(trained):
 def test_arrays_hold_the_raw_images_in_the_manifests_order(trained):
     folder = trained.folder
     manifest = pd.read_csv(folder / "data/split/manifest.csv")
-    raw = open_raw_images(folder / "data/raw", None)
+    read = raw_reader(folder / "data/raw")
     for subset in ("train", "val", "test"):
         rows = manifest[manifest["subset"] == subset]
         images = np.load(folder / f"data/arrays/{subset}_images.npy")
         labels = np.load(folder / f"data/arrays/{subset}_labels.npy")
-        np.testing.assert_array_equal(images, list(raw.read(rows["row"].to_numpy())))
+        np.testing.assert_array_equal(images, list(read(rows["row"].to_numpy())))
         np.testing.assert_array_equal(labels, rows["label"])
         assert images.dtype == np.uint8 and labels.dtype == np.int64
         sums = [hashlib.sha256(image.tobytes()).hexdigest() for image in images]

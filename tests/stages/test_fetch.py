@@ -52,7 +52,7 @@ def left_behind(project):
     return sorted(str(path.relative_to(data)) for path in data.rglob("*") if path.is_file())
 
 
-FINISHED = ["raw/images.zip", "unfinished/fetch.lock"]
+FINISHED = ["raw/images.csv", "raw/images.tar", "unfinished/fetch.lock"]
 
 
 def kill_in_download(project, site, number, begin, arrived):
@@ -73,7 +73,7 @@ def kill_in_download(project, site, number, begin, arrived):
 
 def test_a_killed_download_is_continued_and_all_is_as_if_nothing_had_been(fetching, site):
     fetching.run(*FETCH)
-    raw = fetching.folder / "data/raw/images.zip"
+    raw = fetching.folder / "data/raw/images.tar"
     expected, size = sha256_of_file(raw), len(site.files["/a.zip"])
     raw.unlink()
     (fetching.folder / "sources.lock").write_text("{}\n")
@@ -121,7 +121,7 @@ def test_a_run_killed_after_the_download_does_no_harm(fetching, site, module, na
 def test_other_bytes_at_an_address_are_refused_until_they_are_meant(project, site, tmp_path):
     """The remedy in the message works: without -f, DVC would take the old ones from its cache."""
     use(project, site).repro("fetch")
-    sums, raw = project.folder / "sources.lock", project.folder / "data/raw/images.zip"
+    sums, raw = project.folder / "sources.lock", project.folder / "data/raw/images.tar"
     before = sums.read_bytes(), raw.read_bytes()
     assert json.loads(before[0]) == {site.url + "a.zip": sha256_of_file(tmp_path / "a.zip")}
     site.files["/a.zip"] = zip_images(tmp_path / "a.zip", seed=1)
