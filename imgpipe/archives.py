@@ -17,7 +17,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from imgpipe.wording import shorten, word_error
 
@@ -48,13 +48,16 @@ _DAMAGE = (
 )
 
 
+Opener = Callable[[Any, int], BinaryIO]  # from a place in a source, and a size, to a file
+
+
 class Member(NamedTuple):
     """One file or folder of an archive, under the name that the archive gives it."""
 
     name: str
     size: int  # in bytes
     is_folder: bool
-    opener: Callable[[], BinaryIO]
+    place: Any  # of its content, for the archive's opener
 
 
 @contextlib.contextmanager
@@ -89,12 +92,15 @@ def _refuse_bomb(size: int, packed_size: int, name: str) -> None:
         )
 
 
-def list_zip(path: Path, stack: contextlib.ExitStack) -> list[Member]:
+def list_zip(path: Path, stack: contextlib.ExitStack) -> tuple[Iterator[Member], Opener]:
     """List a zip archive's members.
 
     Args:
         path: of the archive.
-        stack: keeps the archive open for the members' openers.
+        stack: keeps the archive open for the opener.
+
+    Returns:
+        The members, one after the other, and what opens one.
 
     Raises:
         ValueError: it is damaged, has too many members, encrypted ones, links, such as share
@@ -114,7 +120,8 @@ def list_zip(path: Path, stack: contextlib.ExitStack) -> list[Member]:
     _refuse_shared_bytes(members, archive.start_dir, path)
     sizes = [(member.file_size, member.compress_size) for member in members]
     _refuse_bomb(sum(size for size, _ in sizes), sum(packed for _, packed in sizes), str(path))
-    return [_check_zip_member(member, path, archive) for member in members]
+    opener = functools.partial(_open_zip_member, archive)
+    return (_check_zip_member(member, path) for member in members), opener
 
 
 class _ZipReader(io.BufferedReader):
@@ -150,7 +157,7 @@ def _refuse_shared_bytes(members: list[zipfile.ZipInfo], end: int, path: Path) -
             )
 
 
-def _check_zip_member(member: zipfile.ZipInfo, path: Path, archive: zipfile.ZipFile) -> Member:
+def _check_zip_member(member: zipfile.ZipInfo, path: Path) -> Member:
     name = _zip_name(member)
     where = f"{shorten(name)} in {path}"
     is_folder = name.replace("\\", "/").endswith("/")
@@ -167,8 +174,7 @@ def _check_zip_member(member: zipfile.ZipInfo, path: Path, archive: zipfile.ZipF
             "make the archive again with an ordinary zip, or as a tar"
         )
     _refuse_bomb(member.file_size, member.compress_size, where)
-    opener = functools.partial(_open_zip_member, archive, member)
-    return Member(name, member.file_size, is_folder, opener)
+    return Member(name, member.file_size, is_folder, member)
 
 
 def _zip_name(member: zipfile.ZipInfo) -> str:
@@ -182,7 +188,7 @@ def _zip_name(member: zipfile.ZipInfo) -> str:
         return name
 
 
-def _open_zip_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> BinaryIO:
+def _open_zip_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, size: int) -> BinaryIO:
     try:
         return archive.open(member)
     except ValueError as error:  # a local header that is not what the list says
@@ -216,13 +222,18 @@ def _tar_mode(path: Path) -> str:
     return "r:"
 
 
-def list_tar(path: Path, scratch: Path, stack: contextlib.ExitStack) -> list[Member]:
+def list_tar(
+    path: Path, scratch: Path, stack: contextlib.ExitStack
+) -> tuple[Iterator[Member], Opener]:
     """List a tar archive's members.
 
     Args:
         path: of the archive.
         scratch: an existing folder for a compressed tar's uncompressed copy, a file without name.
-        stack: keeps the archive open for the members' openers.
+        stack: keeps the archive open for the opener.
+
+    Returns:
+        The members, one after the other, and what opens one.
 
     Raises:
         ValueError: it is damaged, has too many members, links, devices, sparse members, or
@@ -233,19 +244,27 @@ def list_tar(path: Path, scratch: Path, stack: contextlib.ExitStack) -> list[Mem
         file = _uncompressed(path, scratch, stack)
     with named_damage(what, (Exception,)):
         archive = stack.enter_context(tarfile.TarFile(fileobj=file, tarinfo=_TarMember))
-        members = list(itertools.islice(_read_tar_list(archive), MOST_FILES + 1))
-    if len(members) > MOST_FILES:
-        raise too_many_files(path)
-    for member in members:
-        if member.opener is None:
+    return _check_tar_members(archive, path), functools.partial(_open_tar_member, archive)
+
+
+def _check_tar_members(archive: tarfile.TarFile, path: Path) -> Iterator[Member]:
+    members = _read_tar_list(archive)
+    for number in itertools.count():
+        with named_damage(f"{path}: is not a whole tar archive", (Exception,)):
+            member = next(members, None)
+        if member is None:
+            return
+        if number == MOST_FILES:
+            raise too_many_files(path)
+        if member.place is None:
             raise ValueError(
                 f"{shorten(member.name)} in {path}: is a link or device; put the file itself there"
             )
-    return members
+        yield member
 
 
 def _read_tar_list(archive: tarfile.TarFile) -> Iterator[Member]:
-    """Go through the members; those that are neither file nor folder get no opener."""
+    """Go through the members; those that are neither file nor folder get no place."""
     end = archive.fileobj.seek(0, io.SEEK_END)
     while (member := archive.next()) is not None:
         archive.members.clear()  # a million of them take a gigabyte
@@ -253,10 +272,8 @@ def _read_tar_list(archive: tarfile.TarFile) -> Iterator[Member]:
             raise tarfile.ReadError("a member is longer than the archive")
         if len(archive.pax_headers) > _MOST_GLOBAL_HEADERS:
             raise tarfile.ReadError(f"it has more than {_MOST_GLOBAL_HEADERS} global headers")
-        opener = None
-        if member.isfile() or member.isdir():
-            opener = functools.partial(_open_tar_member, archive, member.offset_data, member.size)
-        yield Member(member.name, member.size, member.isdir(), opener)
+        place = member.offset_data if member.isfile() or member.isdir() else None
+        yield Member(member.name, member.size, member.isdir(), place)
     # A list that is cut between two members reads like a shorter one, but for its last block.
     archive.fileobj.seek(archive.offset)
     if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):

@@ -4,15 +4,16 @@ import contextlib
 import functools
 import os
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 from imgpipe.archives import (
     MOST_FILES,
     Member,
+    Opener,
     is_tar,
     is_zip,
     list_tar,
@@ -35,12 +36,14 @@ class Entry:
     Attributes:
         name: its path within the source, "/" between the parts, composed Unicode (NFC).
         size: in bytes.
-        opener: opens it for reading; `open` does so with clear errors.
+        opener: of the source, which opens what is at a place; `open` does so with clear errors.
+        place: in the source. There may be a million entries: each has no more than this.
     """
 
     name: str
     size: int
-    opener: Callable[[], BinaryIO]
+    opener: Opener
+    place: Any
 
     @contextlib.contextmanager
     def open(self) -> Iterator[BinaryIO]:
@@ -49,7 +52,10 @@ class Entry:
         Raises:
             ValueError: its bytes, or those of the archive that holds it, are damaged.
         """
-        with named_damage(f"{self.name}: cannot be read"), self.opener() as file:
+        with (
+            named_damage(f"{self.name}: cannot be read"),
+            self.opener(self.place, self.size) as file,
+        ):
             yield file
 
 
@@ -99,42 +105,50 @@ def _list_path(path: Path, scratch: Path, stack: contextlib.ExitStack) -> list[E
         raise ValueError(f"{path}: is no regular file; name a file or folder")
     # A tar may well end with a zip archive, which makes it one to zipfile.
     if is_tar(path):
-        return _enter(list_tar(path, scratch, stack), path)
+        return _enter(*list_tar(path, scratch, stack), path)
     if is_zip(path):
-        return _enter(list_zip(path, stack), path)
+        return _enter(*list_zip(path, stack), path)
     if path.name.lower().endswith(_ARCHIVE_SUFFIXES):
         raise ValueError(f"{path}: is not a whole archive; fetch or make it again")
-    return [_file_entry(path, path.name, path)]
+    opener = functools.partial(_open_file, path.parent)
+    return [Entry(_clean(path.name, path), path.stat().st_size, opener, path.name)]
 
 
-def _enter(members: list[Member], archive: Path) -> list[Entry]:
+def _open_file(folder: Path, name: str, size: int) -> BinaryIO:
+    return (folder / name).open("rb")
+
+
+def _enter(members: Iterable[Member], opener: Opener, archive: Path) -> list[Entry]:
     """Check all names of an archive, and keep its files."""
     entries = []
     for member in members:
         if not member.is_folder:
-            entries.append(Entry(_clean(member.name, archive), member.size, member.opener))
+            name = _clean(member.name, archive)
+            entries.append(Entry(name, member.size, opener, member.place))
         elif member.name.strip("./"):  # "./" is the archive's own top
             _clean(member.name.removesuffix("/"), archive)
     return entries
 
 
 def _list_folder(folder: Path) -> list[Entry]:
-    entries = []
-    for place, subfolders, files in os.walk(folder, onerror=_fail):
+    entries, opener = [], functools.partial(_open_file, folder)
+    for inner, subfolders, files in os.walk(folder, onerror=_fail):
         subfolders[:] = [name for name in subfolders if not _is_litter(name)]
         for name in subfolders:
-            if Path(place, name).is_symlink():
+            if Path(inner, name).is_symlink():
                 raise ValueError(
-                    f"{Path(place, name)}: is a link to a folder, which is not followed; put the "
+                    f"{Path(inner, name)}: is a link to a folder, which is not followed; put the "
                     "folder itself there"
                 )
-            _clean(Path(place, name).relative_to(folder).as_posix(), folder)
+            _clean(Path(inner, name).relative_to(folder).as_posix(), folder)
         for name in files:
-            path = Path(place, name)
+            path = Path(inner, name)
             if not path.is_file():
                 raise ValueError(f"{path}: is no regular file; remove it")
-            relative = path.relative_to(folder).as_posix()
-            entries.append(_file_entry(path, relative, folder))
+            place = path.relative_to(folder).as_posix()
+            cleaned = _clean(place, folder)
+            place = cleaned if cleaned == place else place  # one text instead of two
+            entries.append(Entry(cleaned, path.stat().st_size, opener, place))
         if len(entries) > MOST_FILES:
             raise too_many_files(folder)
     return entries
@@ -142,11 +156,6 @@ def _list_folder(folder: Path) -> list[Entry]:
 
 def _fail(error: OSError) -> NoReturn:
     raise error  # a folder that cannot be read must not count as an empty one
-
-
-def _file_entry(path: Path, name: str, holder: Path) -> Entry:
-    opener = functools.partial(path.open, "rb")
-    return Entry(_clean(name, holder), path.stat().st_size, opener)
 
 
 def _clean(name: str, holder: Path) -> str:
@@ -181,7 +190,8 @@ def _refuse_one_place(names: list[str], where: str) -> None:
             folder = folder.rpartition("/")[0]
     spellings = {}
     for path in [*names, *sorted(folders)]:
-        other = spellings.setdefault(unicodedata.normalize("NFC", path.lower()), path)
+        folded = unicodedata.normalize("NFC", path.lower())
+        other = spellings.setdefault(path if folded == path else folded, path)
         if other != path:
             raise ValueError(
                 f"{shorten(other)} and {shorten(path)}: differ only in upper and lower case, in "

@@ -8,6 +8,7 @@ each.
 
 import csv
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 from imgpipe.entries import Entry
@@ -47,8 +48,10 @@ def is_image_name(name: str) -> bool:
     return Path(name).suffix.lower() in SUFFIXES
 
 
-def lay_out(names: list[str], part_folders: dict[str, str] | None) -> dict[str, str]:
-    """Find part and class of each file of an image tree.
+def find_layout(
+    names: list[str], part_folders: dict[str, str] | None
+) -> Callable[[str], str | None]:
+    """Find how an image tree is laid out.
 
     Folders around the tree are stripped. Files of any kind count in a class folder, so that a
     wrong one is found where it is decoded; outside of the class folders only images do.
@@ -59,44 +62,55 @@ def lay_out(names: list[str], part_folders: dict[str, str] | None) -> dict[str, 
             names, in upper or lower case. Without any such folder the tree is not cut.
 
     Returns:
-        Path to `<part>/<class>/<rest>`, where part is "train", "val", "test" or, in a tree that is
-        not cut, "whole". Files outside the class folders are left out.
+        A function from a path to `<part>/<class>/<rest>`, where part is "train", "val", "test" or,
+        in a tree that is not cut, "whole"; or to None for a file outside the class folders.
 
     Raises:
         ValueError: there are no images, or an image lies outside the class folders.
     """
-    steps = {name: name.split("/") for name in names}
-    images = [steps[name] for name in names if is_image_name(name)]
-    if not images:
+    # Of a million images there are a few folders.
+    folders = {name.rpartition("/")[0] for name in names if is_image_name(name)}
+    if not folders:
         raise ValueError(f"no images found; expected {_LAYOUTS}")
+    steps = [folder.split("/") if folder else [] for folder in folders]
     parts = _parts_by_folder(part_folders)
-    around = 0
+    around, shortest = 0, min(map(len, steps))
     while (
-        len({image[around] for image in images}) == 1
-        and min(map(len, images)) >= around + 3
-        and images[0][around].lower() not in parts
+        shortest >= around + 2
+        and len({path[around] for path in steps}) == 1
+        and steps[0][around].lower() not in parts
     ):
         around += 1
-    tops = {image[around].lower() for image in images}
-    depth = around + (2 if tops & set(parts) else 1)  # of a file in a class folder
-    for image in images:
-        if depth == around + 2 and image[around].lower() not in parts:
+    outer, tops = steps[0][:around], {path[around].lower() for path in steps if len(path) > around}
+    is_cut = bool(tops & set(parts))
+    depth = around + (2 if is_cut else 1)  # of a file in a class folder
+
+    def lay_out(name: str) -> str | None:
+        path = name.split("/")
+        if len(path) <= depth or path[:around] != outer:
+            return None
+        part = parts.get(path[around].lower()) if is_cut else WHOLE
+        return "/".join([part, *path[depth - 1 :]]) if part else None
+
+    _refuse_stray_images(names, lay_out, around, tops & set(parts))
+    return lay_out
+
+
+def _refuse_stray_images(
+    names: list[str], lay_out: Callable[[str], str | None], around: int, tops: set[str]
+) -> None:
+    for name in names:
+        if is_image_name(name) and lay_out(name) is None:
+            steps = name.split("/")
+            if tops and steps[around].lower() not in tops:
+                raise ValueError(
+                    f"{name}: lies beside the folders {', '.join(sorted(tops))}; expected "
+                    f"{_LAYOUTS}"
+                )
             raise ValueError(
-                f"{'/'.join(image)}: lies beside the folders "
-                f"{', '.join(sorted(tops & set(parts)))}; expected {_LAYOUTS}"
+                f"{name}: is in no class folder; expected {_LAYOUTS}, the class being the folder's "
+                "name"
             )
-        if len(image) <= depth:
-            raise ValueError(
-                f"{'/'.join(image)}: is in no class folder; expected {_LAYOUTS}, the class being "
-                "the folder's name"
-            )
-    laid_out = {}
-    for name, path in steps.items():
-        if len(path) > depth and path[:around] == images[0][:around]:
-            part = parts.get(path[around].lower()) if depth == around + 2 else WHOLE
-            if part:
-                laid_out[name] = "/".join([part, *path[depth - 1 :]])
-    return laid_out
 
 
 def _parts_by_folder(part_folders: dict[str, str] | None) -> dict[str, str]:

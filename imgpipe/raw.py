@@ -15,7 +15,7 @@ from imgpipe.archives import unpack
 from imgpipe.cifar import parse_cifar
 from imgpipe.entries import Entry
 from imgpipe.idx import write_idx
-from imgpipe.image_tree import is_image_name, lay_out, write_image_archive
+from imgpipe.image_tree import find_layout, is_image_name, write_image_archive
 from imgpipe.pixel_csv import parse_pixel_csv
 from imgpipe.wording import shorten
 
@@ -77,15 +77,17 @@ def _matching(entries: list[Entry], pattern: re.Pattern) -> dict[str, Entry]:
 def _store_image_tree(
     entries: list[Entry], folder: Path, part_folders: dict[str, str] | None
 ) -> str:
-    laid_out = lay_out([entry.name for entry in entries], part_folders)
-    stored = {}
+    lay_out = find_layout([entry.name for entry in entries], part_folders)
+    stored, ignored = {}, []
     for entry in entries:
-        if name := laid_out.get(entry.name):
-            if name in stored:
-                raise ValueError(f"{entry.name} and {stored[name].name}: are one file, {name}")
+        name = lay_out(entry.name)
+        if name is None:
+            ignored.append(entry.name)
+        elif name in stored:
+            raise ValueError(f"{entry.name} and {stored[name].name}: are one file, {name}")
+        else:
             stored[name] = entry
     write_image_archive(stored, folder / IMAGE_ARCHIVE, folder / IMAGE_INDEX)
-    ignored = [entry.name for entry in entries if entry.name not in laid_out]
     words = f"{len(stored):,} image files"
     if ignored:
         words += f" ({len(ignored)} other files ignored: {', '.join(map(shorten, ignored[:3]))}"
