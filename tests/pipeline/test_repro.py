@@ -83,6 +83,13 @@ def test_the_test_subset_has_no_way_into_training(trained):
     assert weights.read_bytes() == before
 
 
+def test_training_says_nothing_but_its_epochs(trained):
+    """No library's warnings among them, which would mean a mistake in how it is used."""
+    said = trained.run("python", "-m", "stages.train").stdout.splitlines()
+    assert len(said) == 3
+    assert all(line.startswith("epoch ") for line in said[:2]) and said[2].startswith("train: ")
+
+
 def test_metrics_and_tables_agree(trained):
     test = json.loads((trained.folder / "metrics/test.json").read_text())
     train = json.loads((trained.folder / "metrics/train.json").read_text())
