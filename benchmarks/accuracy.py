@@ -6,9 +6,10 @@ Needs the arrays of the default pipeline: run make repro first.
 """
 
 import argparse
+import io
 import statistics
 import tempfile
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from pathlib import Path
 from unittest import mock
 
@@ -110,7 +111,7 @@ def train(params: Params, arrays: dict[str, Pair]) -> float:
     from imgpipe.training import plain_batches, train_new_model
 
     class_count = int(arrays["train"][1].max()) + 1
-    with tempfile.TemporaryDirectory() as work:
+    with tempfile.TemporaryDirectory() as work, redirect_stdout(io.StringIO()):  # of epochs
         subsets = arrays["train"], arrays["val"]
         model, _ = train_new_model(params, class_count, *subsets, Path(work), None)
     probabilities = model.predict(plain_batches(*arrays["test"], 1024), verbose=0)
