@@ -22,7 +22,7 @@ RAW = Path("data/raw")
 MANIFEST = Path("data/split/manifest.csv")
 ARRAYS = Path("data/arrays")
 # The other columns, of texts, would be most of this stage's memory.
-COLUMNS = {"row": np.int32, "label": np.int16, "subset": "category"}
+COLUMNS = {"row": np.int32, "label": np.int32, "subset": "category"}
 BLOCK_BYTES = 1 << 20  # of images that pass from one process to another at once
 
 
