@@ -27,6 +27,15 @@ def differentiate(model, inputs=IMAGES):
     return value, tape.gradient(value, [inputs, *model.trainable_weights])
 
 
+def assert_same_in_training(model, inputs=IMAGES):
+    """Compare loss and gradients, computed in a graph, with those of Keras's layers."""
+    value, gradients = differentiate(model, inputs)
+    fast_value, fast_gradients = tf.function(differentiate)(speed_up(model), inputs)
+    np.testing.assert_allclose(fast_value, value, rtol=1e-5)
+    for ours, plain in zip(fast_gradients, gradients, strict=True):
+        np.testing.assert_allclose(ours, plain, atol=1e-5 * np.abs(plain).max())
+
+
 def is_fast(model):
     return [layer.__class__.__name__ == "_InTraining" for layer in speed_up(model).layers][:-2]
 
@@ -39,11 +48,7 @@ def test_convolutions_have_the_gradients_that_keras_computes(padding, channels, 
         layers.Conv2D(outputs, 3, padding=padding, activation="relu"), shape=images.shape[1:]
     )
     assert is_fast(model) == [True]
-    value, gradients = differentiate(model, images)
-    fast_value, fast_gradients = tf.function(differentiate)(speed_up(model), images)
-    np.testing.assert_allclose(fast_value, value, rtol=1e-5)
-    for ours, plain in zip(fast_gradients, gradients, strict=True):
-        np.testing.assert_allclose(ours, plain, atol=1e-5 * np.abs(plain).max())
+    assert_same_in_training(model, images)
 
 
 @pytest.mark.parametrize("padding", ["valid", "same"])
@@ -56,11 +61,7 @@ def test_a_convolution_pools_at_once_what_is_only_pooled(padding, channels, outp
         shape=images.shape[1:],
     )
     assert is_fast(model) == [True, True]
-    value, gradients = differentiate(model, images)
-    fast_value, fast_gradients = tf.function(differentiate)(speed_up(model), images)
-    np.testing.assert_allclose(fast_value, value, rtol=1e-5)
-    for ours, plain in zip(fast_gradients, gradients, strict=True):
-        np.testing.assert_allclose(ours, plain, atol=1e-5 * np.abs(plain).max())
+    assert_same_in_training(model, images)
     fast = speed_up(model)
     np.testing.assert_array_equal(fast(images, training=False), model(images, training=False))
 
@@ -88,11 +89,7 @@ def test_maps_that_more_than_a_pooling_takes_are_not_pooled_at_once():
     maps = layers.Conv2D(16, 3, activation="relu")(inputs)
     taken = [layers.Flatten()(layers.MaxPooling2D()(maps)), layers.Flatten()(maps)]
     model = keras.Model(inputs, layers.Dense(3)(layers.Concatenate()(taken)))
-    value, gradients = differentiate(model)
-    fast_value, fast_gradients = differentiate(speed_up(model))
-    np.testing.assert_allclose(fast_value, value, rtol=1e-5)
-    for ours, plain in zip(fast_gradients, gradients, strict=True):
-        np.testing.assert_allclose(ours, plain, atol=1e-5 * np.abs(plain).max())
+    assert_same_in_training(model)
 
 
 @pytest.mark.parametrize("shape", [(11, 9, 18), (30,)])
