@@ -275,13 +275,37 @@ def build_optimizer(recipe: Recipe, train_count: int) -> keras.optimizers.Optimi
     learning_rate = build_schedule(recipe, batches_per_epoch(train_count, recipe))
     match recipe.optimizer:
         case "adam":
-            return keras.optimizers.Adam(learning_rate)
+            return _OnePassAdam(learning_rate, name="adam")
         case "adamw":
-            return keras.optimizers.AdamW(learning_rate, weight_decay=recipe.weight_decay)
+            return _OnePassAdam(learning_rate, weight_decay=recipe.weight_decay, name="adamw")
         case "sgd":
             return keras.optimizers.SGD(learning_rate, momentum=recipe.momentum)
         case "rmsprop":
             return keras.optimizers.RMSprop(learning_rate, momentum=recipe.momentum)
+
+
+class _OnePassAdam(keras.optimizers.Adam):
+    """Adam that passes over a variable and its moments once a step, where Keras's does many times.
+
+    With a `weight_decay` it is AdamW, as Keras's own is.
+    """
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Update one variable, by the formula of Keras's optimiser."""
+        index = self._get_variable_index(variable)
+        step = tf.cast(self.iterations + 1, variable.dtype)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=self.beta_1**step,
+            beta2_power=self.beta_2**step,
+            lr=learning_rate,
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=gradient,
+        )
 
 
 class _AfterEachEpoch(keras.callbacks.Callback):
