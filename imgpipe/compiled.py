@@ -1,13 +1,39 @@
 """Having Python functions compiled, and arrays that their results go into."""
 
+import os
 from collections.abc import Callable
 from math import prod
 
 import numpy as np
-from numba import njit
+from numba import config, njit
+from numba.core.caching import InTreeCacheLocator
 
 # A product and the sum it goes into may be rounded once; all else is computed as it is written.
 OPTIONS = {"nogil": True, "fastmath": {"contract"}}
+
+
+class ProjectCacheLocator(InTreeCacheLocator):
+    """Has numba keep what it compiles beside the code, as it does by itself.
+
+    An experiment in a temporary folder keeps it in the project that it was started from
+    (DVC_ROOT): the next one then need not compile it anew, for a quarter of a minute or more. As
+    their code may differ, the files' names tell the code.
+    """
+
+    def __init__(self, function: Callable, file: str):
+        super().__init__(function, file)
+        if root := os.environ.get("DVC_ROOT"):
+            self._cache_path = os.path.join(root, "imgpipe", "__pycache__")  # noqa: PTH118
+
+    def get_disambiguator(self) -> str:
+        """Return what stands in a file's name after the function's."""
+        return f"{super().get_disambiguator()}-{self.get_source_stamp().hex()[:16]}"
+
+
+# The user's own choice goes first, the user's own folder last: where nothing else can be written.
+config.CACHE_LOCATOR_CLASSES = config.CACHE_LOCATOR_CLASSES or (
+    f"UserProvidedCacheLocator,{__name__}.{ProjectCacheLocator.__name__},UserWideCacheLocator"
+)
 
 
 def compile_function(function: Callable) -> Callable:

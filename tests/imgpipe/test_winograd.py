@@ -1,5 +1,6 @@
 """imgpipe.winograd: what convolutions are by definition, whatever the sizes, threads and batches."""
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -305,6 +306,25 @@ def test_processes_and_numbers_of_threads_give_the_same_bytes_and_compile_once()
 def test_it_runs_where_compiled_code_cannot_be_kept(monkeypatch):
     monkeypatch.setattr(config, "CACHE_LOCATOR_CLASSES", "IPythonCacheLocator")  # finds no place
     assert compiled.compile_function(lambda x: x + 1)(2) == 3
+
+
+def test_an_experiment_keeps_compiled_code_where_it_was_started_from(monkeypatch, tmp_path):
+    """So that those after it, in folders of their own, take it over unless their code differs."""
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "project"))
+    hits = []
+    for number, line in enumerate(("x + 1", "x + 1", "x + 2")):
+        file = tmp_path / f"experiment-{number}/code.py"
+        file.parent.mkdir()
+        file.write_text(f"def add(x):\n    return {line}\n")
+        spec = importlib.util.spec_from_file_location("code", file)
+        code = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(code)
+        add = compiled.compile_function(code.add)
+        assert add(2) == eval(line, {"x": 2})
+        hits.append(len(add.stats.cache_hits))
+        assert list(file.parent.iterdir()) == [file]
+    assert hits == [0, 1, 0]
+    assert len(list((tmp_path / "project/imgpipe/__pycache__").glob("*.nbi"))) == 2
 
 
 @pytest.mark.parametrize("padding", [0, 1])
