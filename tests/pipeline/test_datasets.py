@@ -6,7 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 
-from tiny import STAGES, Project, stages_run, write_image_tree, write_tar, write_zip
+from tiny import STAGES, stages_run, write_image_tree, write_tar, write_zip
 
 
 @pytest.fixture
@@ -153,13 +153,14 @@ def test_a_cross_validation_in_the_queue(own, tmp_path):
         models__cnn1__epochs=1,
     )
     own.commit()
-    own.run("git", "clone", "-q", str(own.folder), str(tmp_path / "clone"))
-    clone = Project(tmp_path / "clone")
-    clone.run("dvc", "exp", "run", "--queue", "-S", "datasets.my_images.split.fold=0,1")
+    clone = own.clone(tmp_path / "clone")
+    folds = "-S", "datasets.my_images.split.fold=0,1"
+    clone.run("dvc", "exp", "run", "--queue", *folds, "evaluate")
     clone.run("dvc", "exp", "run", "--run-all")
     tested = []
-    for name in clone.run("dvc", "exp", "list", "--name-only").stdout.split():
-        clone.run("dvc", "exp", "apply", name)
+    for ref in clone.run("git", "for-each-ref", "--format=%(refname)", "refs/exps").stdout.split():
+        clone.run("git", "checkout", "-q", ref, "--", "dvc.lock")
+        clone.run("dvc", "checkout", "data/split/manifest.csv")
         table = manifest(clone)
         tested += list(table.loc[table["subset"] == "test", "id"])
         assert (table.groupby("group")["subset"].nunique() == 1).all()

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tiny import CHECKS, Project
+from tiny import CHECKS
 
 
 def test_another_model_reruns_only_what_depends_on_it_and_the_way_back_trains_nothing(trained):
@@ -70,8 +70,7 @@ def test_a_model_trained_by_an_unusual_recipe_is_read_back_and_scored(trained):
 
 
 def test_queued_experiments_run_from_a_clean_clone_with_its_data_in_the_cache(trained, tmp_path):
-    trained.run("git", "clone", "-q", str(trained.folder), str(tmp_path / "clone"))
-    clone = Project(tmp_path / "clone")
+    clone = trained.clone(tmp_path / "clone")
     clone.run("cp", "-r", str(trained.folder / ".dvc/cache"), ".dvc/cache")
     settings = "-S", "model=cnn1,cnn3", "-S", "models.cnn1.epochs=1"
     clone.run("dvc", "exp", "run", "--queue", *settings, "evaluate")

@@ -1,5 +1,6 @@
 """Tiny data, and whole projects in temporary folders to run pipelines in."""
 
+import functools
 import hashlib
 import io
 import os
@@ -13,6 +14,9 @@ from pathlib import Path
 import numpy as np
 from ruamel.yaml import YAML
 
+from imgpipe import winograd
+from imgpipe.dropout import drop_out
+from imgpipe.files import holding
 from imgpipe.idx import write_idx
 from imgpipe.images import to_picture
 from imgpipe.schema import Backbone
@@ -27,6 +31,7 @@ COPIED = (
     "params.yaml",
     "sources.lock",
 )
+COMPILED = "imgpipe/__pycache__"  # by numba
 DELETED = object()  # as a value in edit_params: remove the key
 CHECKS = ["check_names", "check_values"]
 AUGMENTATION = {
@@ -207,6 +212,12 @@ class Project:
         shutil.copytree(self.folder, folder, symlinks=True)
         return Project(folder)
 
+    def clone(self, folder: Path) -> "Project":
+        """Clone the project by git; from its folder comes only what numba has compiled."""
+        self.run("git", "clone", "-q", str(self.folder), str(folder))
+        shutil.copytree(self.folder / COMPILED, folder / COMPILED)
+        return Project(folder)
+
 
 def stages_run(output: str) -> list[str]:
     """List the stages that DVC's output says it ran, restored ones not counted."""
@@ -214,13 +225,33 @@ def stages_run(output: str) -> list[str]:
     return [stage for stage in (*STAGES, *FIGURES) if stage in ran]
 
 
+@functools.cache
+def compile_once() -> None:
+    """Have numba compile here what stages call, which takes half a minute: projects copy it.
+
+    In a project that has to compile it, a test passes all the same.
+    """
+    with holding(ROOT / COMPILED / "compiling.lock"):  # by one of the workers
+        for channels in (1, 16):  # few and many, which are convolved in different ways
+            images, kernel, bias = (
+                np.zeros(shape, np.float32)
+                for shape in ((1, 6, 6, channels), (3, 3, channels, 16), 16)
+            )
+            maps, winners = winograd.convolve_and_pool(images, kernel, bias, padding=1)
+            arrays = images, maps, maps, kernel, winners
+            winograd.differentiate_kernel(*arrays, padding=1)
+            winograd.differentiate_convolution(*arrays, padding=1)
+        drop_out(bias, np.zeros(2, np.uint32), 0.5)
+
+
 def make_project(folder: Path) -> Project:
     """Copy the project's own files and give it tiny data and short trainings."""
+    compile_once()
     for name in COPIED:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     for name in ("stages", "imgpipe"):  # with what numba has compiled
-        ignored = shutil.ignore_patterns("*.pyc", "*.tmp.*")
+        ignored = shutil.ignore_patterns("*.pyc", "*.tmp.*", "*.lock")
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
     project = Project(folder)
     source = folder.parent / f"{folder.name}-source"
