@@ -81,23 +81,26 @@ def test_a_relative_path_is_refused_with_the_reason(own):
     assert "where a relative path would mean another place" in result.stdout
 
 
-@pytest.mark.parametrize("content", [b"", b"no image", None], ids=["empty", "text", "truncated"])
-def test_a_bad_image(own, tree, content):
-    bad = next((tree / "cat").iterdir())
-    content = bad.read_bytes()[:200] if content is None else content
-    bad.write_bytes(content)
+def test_bad_images(own, tree):
+    empty, text, truncated, *_ = bad = sorted((tree / "cat").iterdir())
+    empty.write_bytes(b"")
+    text.write_bytes(b"no image")
+    truncated.write_bytes(truncated.read_bytes()[:200])
+    names = [f"cat/{file.name}" for file in bad[:3]]
     result = own.run("dvc", "repro", "split", check=False)
     assert result.returncode != 0 and "Traceback" not in result.stdout
-    assert f"error: cat/{bad.name}: " in result.stdout
+    assert f"error: {names[0]}: " in result.stdout
+    assert "(and 2 other files); " in result.stdout
     assert "set on_bad_image: skip" in result.stdout
 
     own.edit_params(datasets__my_images__on_bad_image="skip")
     own.run("dvc", "repro", "preprocess")
-    assert counts(own)["bad_images"] == 1
+    assert counts(own)["bad_images"] == 3
     left_out = pd.read_csv(own.folder / "data/split/left_out.csv")
-    assert list(left_out["id"]) == [f"cat/{bad.name}"]
-    assert left_out["left_out"][0].startswith(f"cat/{bad.name}: ")
-    assert len(manifest(own)) == 53
+    assert list(left_out["id"]) == names
+    for name, reason in zip(names, left_out["left_out"], strict=True):
+        assert reason.startswith(f"{name}: ")
+    assert len(manifest(own)) == 51
 
 
 def test_copies_are_counted_and_kept_together(own, tree):
