@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from imgpipe.files import sha256_of_file
-from tiny import ROOT
+from tiny import ROOT, STAGES
 
 KILLER = ROOT / "tests/support/killer"
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -47,6 +47,12 @@ def leftovers(project) -> list[Path]:
     hidden = [path for place in places for path in place.rglob(".*")]
     work = [p for p in (project.folder / "data/unfinished").rglob("*") if p.suffix != ".lock"]
     return hidden + work
+
+
+def recorded(project) -> dict[str, dict]:
+    """Read what dvc.lock records of the stages as far as the scores."""
+    stages = yaml.safe_load((project.folder / "dvc.lock").read_text())["stages"]
+    return {stage: stages[stage] for stage in STAGES}
 
 
 def forget_results(project) -> None:
@@ -107,16 +113,16 @@ def test_a_killed_stage_comes_to_the_same_bytes(finished_backbone_project, tmp_p
 
 def test_dvc_killed_with_all_that_it_runs_goes_on(finished_backbone_project, tmp_path):
     project = finished_backbone_project.copy(tmp_path / "project")
-    lock = (project.folder / "dvc.lock").read_bytes()
+    before = recorded(project)
     forget_results(project)
     for seconds in (4, 8, 12):
-        process = project.start("dvc", "repro")
+        process = project.start("dvc", "repro", "evaluate")
         time.sleep(seconds)
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         project.run("python", "-m", "stages.recover")  # DVC may have been writing its own files
-    project.run("dvc", "repro")
-    assert (project.folder / "dvc.lock").read_bytes() == lock
+    project.run("dvc", "repro", "evaluate")
+    assert recorded(project) == before
     assert not leftovers(project)
 
 
@@ -138,33 +144,32 @@ def test_a_stage_that_outlived_its_dvc_is_not_started_twice(trained):
 
 def test_two_at_once_do_not_damage_each_other(finished_project, tmp_path):
     project = finished_project.copy(tmp_path / "project")
-    lock = (project.folder / "dvc.lock").read_bytes()
+    before = recorded(project)
     forget_results(project)
-    both = [project.start("dvc", "repro") for _ in range(2)]
+    both = [project.start("dvc", "repro", "evaluate") for _ in range(2)]
     said = [process.communicate()[0] for process in both]
     assert 0 in [process.returncode for process in both], said
     assert not any("Traceback" in text for text in said)
-    project.run("dvc", "repro")
-    assert (project.folder / "dvc.lock").read_bytes() == lock
+    project.run("dvc", "repro", "evaluate")
+    assert recorded(project) == before
 
 
 def test_two_experiments_at_once_give_what_each_gives_alone(finished_project, tmp_path):
     alone = finished_project.copy(tmp_path / "alone")
-    alone.run("dvc", "exp", "run", "-S", "seed=1")
+    alone.run("dvc", "exp", "run", "-S", "seed=1", "evaluate")
     project = finished_project.copy(tmp_path / "project")
-    command = "dvc", "exp", "run", "--temp", "--name"
+    command = "dvc", "exp", "run", "--temp", "evaluate", "--name"
     both = [project.start(*command, f"seed-{n}", "-S", f"seed={n}") for n in (1, 2)]
     said = [process.communicate()[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     locks = []
     for name in ("seed-1", "seed-2"):
         project.run("dvc", "exp", "apply", name)
-        assert "up to date" in project.run("dvc", "status").stdout
-        locks.append((project.folder / "dvc.lock").read_text())
-    assert locks[0] == (alone.folder / "dvc.lock").read_text()
+        assert "up to date" in project.run("dvc", "status", "--with-deps", "evaluate").stdout
+        locks.append(recorded(project))
+    assert locks[0] == recorded(alone)
     # And another seed gives another result.
-    outs = [yaml.safe_load(lock)["stages"]["train"]["outs"] for lock in locks]
-    assert outs[0] != outs[1]
+    assert locks[0]["train"]["outs"] != locks[1]["train"]["outs"]
 
 
 def can_mount() -> bool:
