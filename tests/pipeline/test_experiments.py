@@ -6,6 +6,7 @@ import json
 import time
 
 import pytest
+import yaml
 
 from tiny import CHECKS
 
@@ -38,13 +39,18 @@ def test_editing_another_block_leaves_this_one_up_to_date(trained):
     [
         ("models.cnn1.epochs=1", ["check_values", "train", "evaluate"]),
         (
-            "datasets.fashion_mnist.split.val_fraction=0.25",
+            "datasets.fashion_mnist.split.seed=14",
             ["check_values", "split", "preprocess", "features", "train", "evaluate"],
         ),
     ],
 )
-def test_a_parameter_reruns_only_what_reads_it(trained, setting, stages):
+def test_a_parameter_reruns_only_what_reads_it_and_gives_another_result(trained, setting, stages):
+    lock = trained.folder / "dvc.lock"
+    before = yaml.safe_load(lock.read_text())["stages"]
     assert trained.experiment(setting) == stages
+    after = yaml.safe_load(lock.read_text())["stages"]
+    for stage in {"split", "train", "evaluate"} & set(stages):
+        assert before[stage]["outs"] != after[stage]["outs"]
 
 
 def test_a_model_trained_by_an_unusual_recipe_is_read_back_and_scored(trained):
