@@ -159,7 +159,11 @@ def test_two_experiments_at_once_give_what_each_gives_alone(finished_project, tm
     alone.run("dvc", "exp", "run", "-S", "seed=1", "evaluate")
     project = finished_project.copy(tmp_path / "project")
     command = "dvc", "exp", "run", "--temp", "evaluate", "--name"
-    both = [project.start(*command, f"seed-{n}", "-S", f"seed={n}") for n in (1, 2)]
+    both = []
+    for n in (1, 2):
+        both.append(project.start(*command, f"seed-{n}", "-S", f"seed={n}"))
+        # DVC waits three seconds at most for another one that is still being prepared.
+        assert any("Running stage" in line for line in both[-1].stdout)
     said = [process.communicate()[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     locks = []
