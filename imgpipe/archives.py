@@ -118,10 +118,10 @@ def list_zip(path: Path, stack: contextlib.ExitStack) -> tuple[Iterator[Member],
         raise too_many_files(path)
     members = archive.infolist()
     _refuse_shared_bytes(members, archive.start_dir, path)
-    sizes = [(member.file_size, member.compress_size) for member in members]
-    _refuse_bomb(sum(size for size, _ in sizes), sum(packed for _, packed in sizes), str(path))
-    opener = functools.partial(_open_zip_member, archive)
-    return (_check_zip_member(member, path) for member in members), opener
+    unpacked_size = sum(member.file_size for member in members)
+    _refuse_bomb(unpacked_size, sum(member.compress_size for member in members), str(path))
+    checked = (_check_zip_member(member, path, place) for place, member in enumerate(members))
+    return checked, functools.partial(_open_zip_member, archive, members)
 
 
 class _ZipReader(io.BufferedReader):
@@ -146,18 +146,18 @@ class _ZipReader(io.BufferedReader):
 def _refuse_shared_bytes(members: list[zipfile.ZipInfo], end: int, path: Path) -> None:
     """Refuse members that overlap: a few bytes, listed a thousand times, would fill a disk."""
     members = sorted(members, key=lambda member: member.header_offset)
-    ends = [m.header_offset + _ZIP_HEADER_SIZE + m.compress_size for m in members]
-    for member, last, start in zip(
-        members, ends, [*(m.header_offset for m in members[1:]), end], strict=False
-    ):
-        if member.header_offset < 0 or last > start:
+    following = itertools.islice(members, 1, None)
+    starts = itertools.chain((member.header_offset for member in following), [end])
+    for member, next_start in zip(members, starts, strict=False):
+        last = member.header_offset + _ZIP_HEADER_SIZE + member.compress_size
+        if member.header_offset < 0 or last > next_start:
             raise ValueError(
                 f"{shorten(member.orig_filename)} in {path}: shares its bytes with another member "
                 "or with the list of members; fetch or make it again"
             )
 
 
-def _check_zip_member(member: zipfile.ZipInfo, path: Path) -> Member:
+def _check_zip_member(member: zipfile.ZipInfo, path: Path, place: int) -> Member:
     name = _zip_name(member)
     where = f"{shorten(name)} in {path}"
     is_folder = name.replace("\\", "/").endswith("/")
@@ -174,7 +174,7 @@ def _check_zip_member(member: zipfile.ZipInfo, path: Path) -> Member:
             "make the archive again with an ordinary zip, or as a tar"
         )
     _refuse_bomb(member.file_size, member.compress_size, where)
-    return Member(name, member.file_size, is_folder, member)
+    return Member(name, member.file_size, is_folder, place)
 
 
 def _zip_name(member: zipfile.ZipInfo) -> str:
@@ -188,9 +188,11 @@ def _zip_name(member: zipfile.ZipInfo) -> str:
         return name
 
 
-def _open_zip_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, size: int) -> BinaryIO:
+def _open_zip_member(
+    archive: zipfile.ZipFile, members: list[zipfile.ZipInfo], place: int, size: int
+) -> BinaryIO:
     try:
-        return archive.open(member)
+        return archive.open(members[place])
     except ValueError as error:  # a local header that is not what the list says
         raise zipfile.BadZipFile(str(error)) from None
 
