@@ -1,12 +1,13 @@
 """What a source holds, file by file, whether it is a folder, an archive or a few files."""
 
 import contextlib
+import errno
 import functools
 import os
+import sqlite3
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -37,7 +38,7 @@ class Entry:
         name: its path within the source, "/" between the parts, composed Unicode (NFC).
         size: in bytes.
         opener: of the source, which opens what is at a place; `open` does so with clear errors.
-        place: in the source. There may be a million entries: each has no more than this.
+        place: in the source, a number or a text.
     """
 
     name: str
@@ -59,8 +60,85 @@ class Entry:
             yield file
 
 
+class Entries:
+    """The files of a source, sorted by name.
+
+    There may be a million of them, so they stand in a database on the disk, which keeps little of
+    it in memory, and sorts. Its file has no name and is gone with the process.
+    """
+
+    def __init__(self):
+        self._openers = []
+        self._database = sqlite3.connect("")
+        self._database.execute("CREATE TABLE files (name, size, source, place)")
+        self._database.create_function("fold_case", 1, _fold_case, deterministic=True)
+        self.close = self._database.close
+
+    def __len__(self) -> int:
+        return self._database.execute("SELECT count(*) FROM files").fetchone()[0]
+
+    def __iter__(self) -> Iterator[Entry]:
+        return map(self._entry, self._database.execute("SELECT * FROM files ORDER BY name"))
+
+    def sorted_by(self, key: Callable[[str], str | None]) -> Iterator[tuple[str, Entry]]:
+        """Give what `key` makes of each name, and the entry, sorted; leave out where it is None."""
+        self._database.create_function("key", 1, key, deterministic=True)
+        for found, *file in self._database.execute("SELECT key(name), * FROM files ORDER BY 1, 2"):
+            if found is not None:
+                yield found, self._entry(file)
+
+    def add(self, files: Iterable[tuple[str, int, Any]], opener: Opener) -> None:
+        """Take in files of one path, as name, size and place, but for what systems leave behind."""
+        source = len(self._openers)
+        self._openers.append(opener)
+        rows = ((name, size, source, place) for name, size, place in files if not _is_litter(name))
+        self._database.executemany("INSERT INTO files VALUES (?, ?, ?, ?)", rows)
+
+    def refuse_one_place(self, where: str) -> None:
+        """Refuse files of one name, and what many disks cannot keep apart.
+
+        That is, paths that are one but for upper and lower case: an archive that holds both gives
+        other images after it was unpacked on such a disk.
+        """
+        self._database.execute("CREATE INDEX by_name ON files (name)")
+        twice = self._database.execute(
+            "SELECT name FROM files GROUP BY name HAVING count(*) > 1 ORDER BY name"
+        ).fetchone()
+        if twice:
+            raise ValueError(f"{twice[0]}: stands twice in {where}; rename or remove one")
+        self._database.execute("CREATE TABLE folders (name)")
+        folders = ((name,) for name in self._find_folders())
+        self._database.executemany("INSERT INTO folders VALUES (?)", folders)
+        alike = self._database.execute(
+            "SELECT min(name), max(name) FROM "
+            "(SELECT name FROM files UNION ALL SELECT name FROM folders) "
+            "GROUP BY fold_case(name) HAVING count(*) > 1 ORDER BY 2"
+        ).fetchone()
+        if alike and alike[0] == alike[1]:
+            raise ValueError(f"{alike[0]}: is a file and a folder, in {where}; rename one")
+        if alike:
+            one, other = map(shorten, alike)
+            raise ValueError(
+                f"{one} and {other}: differ only in upper and lower case, in {where}; rename one"
+            )
+
+    def _find_folders(self) -> set[str]:
+        """Find the folders that files are in, and those around them; there are few."""
+        folders = set()
+        for (name,) in self._database.execute("SELECT name FROM files"):
+            folder = name.rpartition("/")[0]
+            while folder and folder not in folders:
+                folders.add(folder)
+                folder = folder.rpartition("/")[0]
+        return folders
+
+    def _entry(self, file: tuple[str, int, int, Any]) -> Entry:
+        name, size, source, place = file
+        return Entry(name, size, self._openers[source], place)
+
+
 @contextlib.contextmanager
-def open_entries(paths: list[Path], scratch: Path) -> Iterator[list[Entry]]:
+def open_entries(paths: list[Path], scratch: Path) -> Iterator[Entries]:
     """List the files that some folders, archives and plain files hold, sorted by name.
 
     What the system itself puts into folders (hidden files, __MACOSX, Thumbs.db) is left out. The
@@ -78,60 +156,59 @@ def open_entries(paths: list[Path], scratch: Path) -> Iterator[list[Entry]]:
         ValueError: an archive is damaged, encrypted, made to fill a disk, or holds links or names
             that lead out of it; a folder holds links to folders; two files have one name, or names
             that differ only by case; there are more than MOST_FILES files.
+        OSError: there is no room for temporary files.
     """
     with contextlib.ExitStack() as stack:
-        entries = []
-        for path in paths:
-            entries += _list_path(path, scratch, stack)
-            if len(entries) > MOST_FILES:
-                raise too_many_files(path)
-        entries = [entry for entry in entries if not _is_litter(entry.name)]
-        entries.sort(key=lambda entry: entry.name)
-        for one, other in pairwise(entries):
-            if one.name == other.name:
-                raise ValueError(
-                    f"{one.name}: stands twice in {_together(paths)}; rename or remove one"
-                )
-        _refuse_one_place([entry.name for entry in entries], _together(paths))
-        yield entries
+        entries = stack.enter_context(contextlib.closing(Entries()))
+        try:
+            for path in paths:
+                entries.add(*_list_path(path, scratch, stack))
+                if len(entries) > MOST_FILES:
+                    raise too_many_files(path)
+            entries.refuse_one_place(" and ".join(map(str, paths)))
+            yield entries
+        except sqlite3.OperationalError as error:
+            raise OSError(errno.ENOSPC, str(error), "the folder of temporary files") from None
 
 
-def _list_path(path: Path, scratch: Path, stack: contextlib.ExitStack) -> list[Entry]:
+def _list_path(
+    path: Path, scratch: Path, stack: contextlib.ExitStack
+) -> tuple[Iterable[tuple[str, int, Any]], Opener]:
+    """List a path's files by name, size and place; return what opens one, too."""
     if path.is_dir():
-        return _list_folder(path)
+        return _list_folder(path), functools.partial(_open_file, path)
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
     if not path.is_file():
         raise ValueError(f"{path}: is no regular file; name a file or folder")
     # A tar may well end with a zip archive, which makes it one to zipfile.
     if is_tar(path):
-        return _enter(*list_tar(path, scratch, stack), path)
+        members, opener = list_tar(path, scratch, stack)
+        return _check_members(members, path), opener
     if is_zip(path):
-        return _enter(*list_zip(path, stack), path)
+        members, opener = list_zip(path, stack)
+        return _check_members(members, path), opener
     if path.name.lower().endswith(_ARCHIVE_SUFFIXES):
         raise ValueError(f"{path}: is not a whole archive; fetch or make it again")
-    opener = functools.partial(_open_file, path.parent)
-    return [Entry(_clean(path.name, path), path.stat().st_size, opener, path.name)]
+    file = (_clean(path.name, path), path.stat().st_size, path.name)
+    return [file], functools.partial(_open_file, path.parent)
 
 
 def _open_file(folder: Path, name: str, size: int) -> BinaryIO:
     return (folder / name).open("rb")
 
 
-def _enter(members: Iterable[Member], opener: Opener, archive: Path) -> list[Entry]:
+def _check_members(members: Iterable[Member], archive: Path) -> Iterator[tuple[str, int, Any]]:
     """Check all names of an archive, and keep its files."""
-    entries = []
     for member in members:
         if not member.is_folder:
-            name = _clean(member.name, archive)
-            entries.append(Entry(name, member.size, opener, member.place))
+            yield _clean(member.name, archive), member.size, member.place
         elif member.name.strip("./"):  # "./" is the archive's own top
             _clean(member.name.removesuffix("/"), archive)
-    return entries
 
 
-def _list_folder(folder: Path) -> list[Entry]:
-    entries, opener = [], functools.partial(_open_file, folder)
+def _list_folder(folder: Path) -> Iterator[tuple[str, int, str]]:
+    count = 0
     for inner, subfolders, files in os.walk(folder, onerror=_fail):
         subfolders[:] = [name for name in subfolders if not _is_litter(name)]
         for name in subfolders:
@@ -141,17 +218,15 @@ def _list_folder(folder: Path) -> list[Entry]:
                     "folder itself there"
                 )
             _clean(Path(inner, name).relative_to(folder).as_posix(), folder)
+        count += len(files)
+        if count > MOST_FILES:
+            raise too_many_files(folder)
         for name in files:
             path = Path(inner, name)
             if not path.is_file():
                 raise ValueError(f"{path}: is no regular file; remove it")
             place = path.relative_to(folder).as_posix()
-            cleaned = _clean(place, folder)
-            place = cleaned if cleaned == place else place  # one text instead of two
-            entries.append(Entry(cleaned, path.stat().st_size, opener, place))
-        if len(entries) > MOST_FILES:
-            raise too_many_files(folder)
-    return entries
+            yield _clean(place, folder), path.stat().st_size, place
 
 
 def _fail(error: OSError) -> NoReturn:
@@ -177,34 +252,9 @@ def _clean(name: str, holder: Path) -> str:
     return "/".join(steps)
 
 
-def _refuse_one_place(names: list[str], where: str) -> None:
-    """Refuse what many disks cannot keep apart: paths that are one but for upper and lower case.
-
-    An archive that holds both gives other images after it was unpacked on such a disk.
-    """
-    folders = set()
-    for name in names:
-        folder = name.rpartition("/")[0]
-        while folder and folder not in folders:
-            folders.add(folder)
-            folder = folder.rpartition("/")[0]
-    spellings = {}
-    for path in [*names, *sorted(folders)]:
-        folded = unicodedata.normalize("NFC", path.lower())
-        other = spellings.setdefault(path if folded == path else folded, path)
-        if other != path:
-            raise ValueError(
-                f"{shorten(other)} and {shorten(path)}: differ only in upper and lower case, in "
-                f"{where}; rename one"
-            )
-    for name in names:
-        if name in folders:
-            raise ValueError(f"{name}: is a file and a folder, in {where}; rename one")
+def _fold_case(path: str) -> str:
+    return unicodedata.normalize("NFC", path.lower())
 
 
 def _is_litter(name: str) -> bool:
     return any(step.startswith(".") or step in _LITTER for step in name.split("/"))
-
-
-def _together(paths: list[Path]) -> str:
-    return " and ".join(map(str, paths))

@@ -8,7 +8,7 @@ each.
 
 import csv
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from imgpipe.entries import Entry
@@ -49,7 +49,7 @@ def is_image_name(name: str) -> bool:
 
 
 def find_layout(
-    names: list[str], part_folders: dict[str, str] | None
+    names: Iterable[str], part_folders: dict[str, str] | None
 ) -> Callable[[str], str | None]:
     """Find how an image tree is laid out.
 
@@ -68,11 +68,13 @@ def find_layout(
     Raises:
         ValueError: there are no images, or an image lies outside the class folders.
     """
-    # Of a million images there are a few folders.
-    folders = {name.rpartition("/")[0] for name in names if is_image_name(name)}
-    if not folders:
+    firsts = {}  # of the images of each folder: of a million images there are a few folders
+    for name in names:
+        if is_image_name(name):
+            firsts.setdefault(name.rpartition("/")[0], name)
+    if not firsts:
         raise ValueError(f"no images found; expected {_LAYOUTS}")
-    steps = [folder.split("/") if folder else [] for folder in folders]
+    steps = [folder.split("/") if folder else [] for folder in firsts]
     parts = _parts_by_folder(part_folders)
     around, shortest = 0, min(map(len, steps))
     while (
@@ -92,15 +94,15 @@ def find_layout(
         part = parts.get(path[around].lower()) if is_cut else WHOLE
         return "/".join([part, *path[depth - 1 :]]) if part else None
 
-    _refuse_stray_images(names, lay_out, around, tops & set(parts))
+    _refuse_stray_images(firsts.values(), lay_out, around, tops & set(parts))
     return lay_out
 
 
 def _refuse_stray_images(
-    names: list[str], lay_out: Callable[[str], str | None], around: int, tops: set[str]
+    names: Iterable[str], lay_out: Callable[[str], str | None], around: int, tops: set[str]
 ) -> None:
     for name in names:
-        if is_image_name(name) and lay_out(name) is None:
+        if lay_out(name) is None:
             steps = name.split("/")
             if tops and steps[around].lower() not in tops:
                 raise ValueError(
@@ -119,34 +121,41 @@ def _parts_by_folder(part_folders: dict[str, str] | None) -> dict[str, str]:
     return {folder.lower(): part for part, folder in part_folders.items()}
 
 
-def write_image_archive(entries: dict[str, Entry], archive: Path, index: Path) -> None:
+def refuse_large_file(entry: Entry) -> None:
+    """Refuse a file that is larger than any image."""
+    if entry.size > LARGEST_FILE:
+        raise ValueError(
+            f"{entry.name}: has {entry.size:,} bytes, more than the {LARGEST_FILE:,} that an "
+            "image file may have; make it smaller, or remove it"
+        )
+
+
+def write_image_archive(files: Iterable[tuple[str, Entry]], archive: Path, index: Path) -> None:
     """Write files into an uncompressed tar archive; the same files give the same bytes.
 
     Args:
-        entries: `<part>/<class>/<rest>` to the file that goes there.
+        files: `<part>/<class>/<rest>` and the file that goes there, sorted.
         archive: to write.
         index: CSV file to write, of INDEX_COLUMNS: a row for each file, in the archive's order; id
             is its name there, without WHOLE; offset and size, in bytes, tell where its content is.
 
     Raises:
-        ValueError: a file is larger than any image, or damaged.
+        ValueError: a file is damaged, or two of them go to one place.
     """
-    for entry in entries.values():
-        if entry.size > LARGEST_FILE:
-            raise ValueError(
-                f"{entry.name}: has {entry.size:,} bytes, more than the {LARGEST_FILE:,} that an "
-                "image file may have; make it smaller, or remove it"
-            )
+    last = None
     with (
         tarfile.open(archive, "w") as target,
         index.open("w", encoding="utf-8", newline="") as table,
     ):
         rows = csv.writer(table, lineterminator="\n")
         rows.writerow(INDEX_COLUMNS)
-        for name in sorted(entries):
+        for name, entry in files:
+            if last and last[0] == name:
+                raise ValueError(f"{entry.name} and {last[1].name}: are one file, {name}")
+            last = name, entry
             member = tarfile.TarInfo(name)  # of nobody, at the earliest time there is
-            member.size = entries[name].size
-            with entries[name].open() as file:
+            member.size = entry.size
+            with entry.open() as file:
                 target.addfile(member, file)
             target.members.clear()  # a million of them take a gigabyte
             offset = target.offset + member.size // -tarfile.BLOCKSIZE * tarfile.BLOCKSIZE

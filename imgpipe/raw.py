@@ -5,17 +5,24 @@ binary batches, or CSV files of pixels.
 """
 
 import gzip
+import itertools
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from imgpipe.archives import unpack
 from imgpipe.cifar import parse_cifar
-from imgpipe.entries import Entry
+from imgpipe.entries import Entries, Entry
 from imgpipe.idx import write_idx
-from imgpipe.image_tree import find_layout, is_image_name, write_image_archive
+from imgpipe.image_tree import (
+    find_layout,
+    is_image_name,
+    refuse_large_file,
+    write_image_archive,
+)
 from imgpipe.pixel_csv import parse_pixel_csv
 from imgpipe.wording import shorten
 
@@ -29,7 +36,7 @@ _LARGEST_BATCH = 256 << 20  # bytes; each is held in memory
 _CIFAR_NAME = re.compile(r"(data_batch_\d+|test_batch)\.bin")
 
 
-def store_raw(entries: list[Entry], folder: Path, part_folders: dict[str, str] | None) -> str:
+def store_raw(entries: Entries, folder: Path, part_folders: dict[str, str] | None) -> str:
     """Write a source's files into `folder` in one of the two raw forms.
 
     Args:
@@ -43,8 +50,7 @@ def store_raw(entries: list[Entry], folder: Path, part_folders: dict[str, str] |
     Raises:
         ValueError: the files are no dataset in any known form, or one of them is damaged.
     """
-    names = [entry.name for entry in entries]
-    if any(map(is_image_name, names)):
+    if any(is_image_name(entry.name) for entry in entries):
         return _store_image_tree(entries, folder, part_folders)
     if found := _matching(entries, _IDX_NAME):
         return _store_idx_files(found, folder)
@@ -52,14 +58,14 @@ def store_raw(entries: list[Entry], folder: Path, part_folders: dict[str, str] |
         return _store_cifar(found, folder)
     if found := _matching(entries, re.compile(r".*\.csv", re.IGNORECASE)):
         return _store_pixel_csvs(found, folder)
-    shown = ", ".join(map(shorten, names[:3])) + (", …" if len(names) > 3 else "")
+    shown = _word(entry.name for entry in entries)
     raise ValueError(
         f"holds no images, IDX, CSV or CIFAR-10 files (but {shown or 'nothing at all'}); images "
         "are expected as <class>/<image> or {train,val,test}/<class>/<image>"
     )
 
 
-def _matching(entries: list[Entry], pattern: re.Pattern) -> dict[str, Entry]:
+def _matching(entries: Entries, pattern: re.Pattern) -> dict[str, Entry]:
     """Pick entries by file name."""
     found = {}
     for entry in entries:
@@ -74,25 +80,26 @@ def _matching(entries: list[Entry], pattern: re.Pattern) -> dict[str, Entry]:
     return found
 
 
-def _store_image_tree(
-    entries: list[Entry], folder: Path, part_folders: dict[str, str] | None
-) -> str:
-    lay_out = find_layout([entry.name for entry in entries], part_folders)
-    stored, ignored = {}, []
+def _store_image_tree(entries: Entries, folder: Path, part_folders: dict[str, str] | None) -> str:
+    lay_out = find_layout((entry.name for entry in entries), part_folders)
+    stored, ignored = 0, []
     for entry in entries:
-        name = lay_out(entry.name)
-        if name is None:
+        if lay_out(entry.name) is not None:
+            refuse_large_file(entry)
+            stored += 1
+        elif len(ignored) < 4:  # one more than are named
             ignored.append(entry.name)
-        elif name in stored:
-            raise ValueError(f"{entry.name} and {stored[name].name}: are one file, {name}")
-        else:
-            stored[name] = entry
-    write_image_archive(stored, folder / IMAGE_ARCHIVE, folder / IMAGE_INDEX)
-    words = f"{len(stored):,} image files"
+    write_image_archive(entries.sorted_by(lay_out), folder / IMAGE_ARCHIVE, folder / IMAGE_INDEX)
+    words = f"{stored:,} image files"
     if ignored:
-        words += f" ({len(ignored)} other files ignored: {', '.join(map(shorten, ignored[:3]))}"
-        words += ", …)" if len(ignored) > 3 else ")"
+        words += f" ({len(entries) - stored} other files ignored: {_word(ignored)})"
     return words
+
+
+def _word(names: Iterable[str]) -> str:
+    """Word three names of many."""
+    first = list(itertools.islice(names, 4))
+    return ", ".join(map(shorten, first[:3])) + (", …" if len(first) > 3 else "")
 
 
 def _store_idx_files(found: dict[str, Entry], folder: Path) -> str:

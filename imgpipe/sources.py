@@ -4,7 +4,7 @@ from pathlib import Path
 
 from imgpipe.addresses import hide_secrets, is_address, local_path
 from imgpipe.downloads import download, one_line
-from imgpipe.entries import Entry, open_entries
+from imgpipe.entries import Entries, open_entries
 from imgpipe.files import is_disk_full, remove, sha256_of_file
 from imgpipe.published import fetch_files
 from imgpipe.raw import store_raw
@@ -76,7 +76,7 @@ def _fetch(
     return f"{found} from {whose}{words}", dict(sorted(sums.items()))
 
 
-def _store(entries: list[Entry], folder: Path, part_folders: dict | None, words: str) -> str:
+def _store(entries: Entries, folder: Path, part_folders: dict | None, words: str) -> str:
     try:
         return store_raw(entries, folder, part_folders)
     except ValueError as error:

@@ -184,7 +184,7 @@ def test_a_full_disk_is_not_called_a_damaged_archive(tmp_path):
     with (
         open_entries([path], tmp_path) as entries,
         pytest.raises(OSError, match="No space left"),
-        entries[0].open(),
+        next(iter(entries)).open(),
     ):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -198,7 +198,7 @@ def test_entries_of_a_compressed_tar_open_in_any_order(tmp_path):
     files = {f"{n:03d}": bytes([n]) * 700 for n in range(50)}
     path = write_tar(tmp_path / "a.tgz", files, "gz")
     with open_entries([path], tmp_path) as entries:
-        for entry in reversed(entries):
+        for entry in reversed(list(entries)):
             with entry.open() as file:
                 assert isinstance(file, io.IOBase) and file.read() == files[entry.name]
 
@@ -320,8 +320,8 @@ def test_a_zip_member_that_holds_more_than_it_says(tmp_path):
 
 def store_raw_like(tmp_path, path):
     with open_entries([path], tmp_path) as found:
-        entries = {f"whole/{entry.name}": entry for entry in found}
-        write_image_archive(entries, tmp_path / "out.tar", tmp_path / "out.csv")
+        files = [(f"whole/{entry.name}", entry) for entry in found]
+        write_image_archive(files, tmp_path / "out.tar", tmp_path / "out.csv")
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])

@@ -100,7 +100,7 @@ def test_equal_images_give_equal_bytes_wherever_they_came_from(tmp_path):
     stored = set()
     for source in sources:
         with open_entries([source], tmp_path) as entries:
-            found = {f"whole/{entry.name}": entry for entry in entries}
+            found = [(f"whole/{entry.name}", entry) for entry in entries]
             write_image_archive(found, tmp_path / "out.tar", tmp_path / "out.csv")
         stored.add(tuple((tmp_path / name).read_bytes() for name in ("out.tar", "out.csv")))
     ((archive, table),) = stored

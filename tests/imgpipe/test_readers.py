@@ -19,10 +19,10 @@ def colours(count, size=8):
 
 def write_image_files(folder, files):
     """Write data/raw as fetch does: name to content."""
-    entries = {
-        name: Entry(name, len(content), lambda content, _: io.BytesIO(content), content)
-        for name, content in files.items()
-    }
+    entries = [
+        (name, Entry(name, len(content), lambda content, _: io.BytesIO(content), content))
+        for name, content in sorted(files.items())
+    ]
     write_image_archive(entries, folder / "images.tar", folder / "images.csv")
 
 
