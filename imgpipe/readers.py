@@ -1,10 +1,14 @@
 """One view of both raw forms: a table of images, and their pixels by row number."""
 
+import contextlib
 import functools
 import io
 import os
+import struct
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -14,6 +18,9 @@ from imgpipe.image_tree import WHOLE
 from imgpipe.images import decode_image
 from imgpipe.raw import IDX_IMAGES, IDX_LABELS, IMAGE_ARCHIVE, IMAGE_INDEX
 from imgpipe.wording import word_error
+
+_INDEX_ROWS = 1 << 16  # of the table of image files, that are read at once
+_PLACE = struct.Struct("qq")  # offset and size of an image file in the archive
 
 
 def list_raw_images(folder: Path, class_names: list[str] | None) -> tuple[pd.DataFrame, list[str]]:
@@ -74,8 +81,14 @@ def _list_image_files(index: Path, class_names: list[str] | None) -> tuple[pd.Da
 
 def _read_index(index: Path, types: dict[str, type | str]) -> pd.DataFrame:
     """Read some columns of the table of image files."""
-    try:
+    with _named_index_damage(index):
         return pd.read_csv(index, usecols=list(types), dtype=types, keep_default_na=False)
+
+
+@contextlib.contextmanager
+def _named_index_damage(index: Path) -> Iterator[None]:
+    try:
+        yield
     except ValueError as error:  # which pandas's own errors are, too
         raise ValueError(
             f"{index}: is damaged ({word_error(error)}); run dvc repro -f fetch"
@@ -87,10 +100,11 @@ def _read_image_files(
 ) -> Iterator[np.ndarray | ValueError]:
     index = folder / IMAGE_INDEX
     changed = index.stat().st_mtime_ns
-    offsets, sizes = _places_of_this_process(index, changed)
+    places = _places_of_this_process(index, changed).fileno()
     with (folder / IMAGE_ARCHIVE).open("rb") as archive:
         for row in rows:
-            content = os.pread(archive.fileno(), sizes[row], offsets[row])
+            offset, size = _PLACE.unpack(os.pread(places, _PLACE.size, _PLACE.size * row))
+            content = os.pread(archive.fileno(), size, offset)
             try:
                 if not content:
                     raise ValueError(": is empty")
@@ -100,10 +114,18 @@ def _read_image_files(
 
 
 @functools.lru_cache(maxsize=1)
-def _places_of_this_process(index: Path, changed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Read where the image files lie once: it takes longer than a block of images."""
-    places = _read_index(index, {"offset": np.int64, "size": np.int64})
-    return places["offset"].to_numpy(), places["size"].to_numpy()
+def _places_of_this_process(index: Path, changed: int) -> BinaryIO:
+    """Write where the image files lie to a file of _PLACE, once: to read the table takes long.
+
+    Not to memory, where they would be in each worker.
+    """
+    places = tempfile.TemporaryFile()  # noqa: SIM115 - is closed with the process
+    with _named_index_damage(index):
+        types = {"offset": np.int64, "size": np.int64}
+        for block in pd.read_csv(index, usecols=list(types), dtype=types, chunksize=_INDEX_ROWS):
+            places.write(block[list(types)].to_numpy().tobytes())
+    places.flush()
+    return places
 
 
 @functools.lru_cache(maxsize=1)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from imgpipe.arrays import BLOCK_IMAGES, write_array
+from imgpipe.arrays import BLOCK_IMAGES, SUBSETS, write_array
 from imgpipe.images import fit_images
 from imgpipe.parallel import map_blocks
 from imgpipe.params import load_params
@@ -22,23 +22,31 @@ RAW = Path("data/raw")
 MANIFEST = Path("data/split/manifest.csv")
 ARRAYS = Path("data/arrays")
 # The other columns, of texts, would be most of this stage's memory.
-COLUMNS = {"row": np.int32, "label": np.int32, "subset": "category"}
+COLUMNS = {"row": np.int32, "label": np.int32, "subset": pd.CategoricalDtype(SUBSETS)}
+MANIFEST_ROWS = 1 << 16  # that are read at once
 BLOCK_BYTES = 1 << 20  # of images that pass from one process to another at once
 
 
 def main():
     """Write images and labels of each subset, block by block."""
     dataset = load_params().dataset
-    manifest = pd.read_csv(MANIFEST, usecols=list(COLUMNS), dtype=COLUMNS)
+    manifest = read_manifest()
     image_shape = (*dataset.image_size, dataset.channels)
     size = min(BLOCK_IMAGES, max(1, BLOCK_BYTES // prod(image_shape)))
     load = functools.partial(load_rows, raw_reader(RAW), dataset.image_size, dataset.channels)
-    for subset, rows in manifest.groupby("subset", observed=True):
-        images = map_blocks(load, rows["row"].to_numpy(), subset, size)
+    for subset in manifest["subset"].unique():
+        chosen = manifest["subset"] == subset
+        rows, labels = (manifest[name].to_numpy()[chosen] for name in ("row", "label"))
+        images = map_blocks(load, rows, subset, size)
         write_array(ARRAYS / f"{subset}_images.npy", (len(rows), *image_shape), np.uint8, images)
-        labels = rows["label"].to_numpy(np.int64)
         write_array(ARRAYS / f"{subset}_labels.npy", labels.shape, np.int64, [labels])
     print(f"preprocess: {len(manifest):,} images of {'×'.join(map(str, image_shape))}")
+
+
+def read_manifest() -> pd.DataFrame:
+    """Read what is needed of the manifest; in one go, it would be in memory three times."""
+    blocks = pd.read_csv(MANIFEST, usecols=list(COLUMNS), dtype=COLUMNS, chunksize=MANIFEST_ROWS)
+    return pd.concat(blocks)
 
 
 def load_rows(read, image_size: list[int], channels: int, rows: np.ndarray) -> np.ndarray:
