@@ -1,7 +1,6 @@
 """What a source holds, file by file, whether it is a folder, an archive or a few files."""
 
 import contextlib
-import errno
 import functools
 import os
 import sqlite3
@@ -22,6 +21,7 @@ from imgpipe.archives import (
     named_damage,
     too_many_files,
 )
+from imgpipe.database import temporary_database
 from imgpipe.wording import shorten
 
 # What systems leave behind in folders and archives.
@@ -63,16 +63,14 @@ class Entry:
 class Entries:
     """The files of a source, sorted by name.
 
-    There may be a million of them, so they stand in a database on the disk, which keeps little of
-    it in memory, and sorts. Its file has no name and is gone with the process.
+    There may be a million of them, so they stand in a database.
     """
 
-    def __init__(self):
+    def __init__(self, database: sqlite3.Connection):
         self._openers = []
-        self._database = sqlite3.connect("")
-        self._database.execute("CREATE TABLE files (name, size, source, place)")
-        self._database.create_function("fold_case", 1, _fold_case, deterministic=True)
-        self.close = self._database.close
+        self._database = database
+        database.execute("CREATE TABLE files (name, size, source, place)")
+        database.create_function("fold_case", 1, _fold_case, deterministic=True)
 
     def __len__(self) -> int:
         return self._database.execute("SELECT count(*) FROM files").fetchone()[0]
@@ -159,16 +157,13 @@ def open_entries(paths: list[Path], scratch: Path) -> Iterator[Entries]:
         OSError: there is no room for temporary files.
     """
     with contextlib.ExitStack() as stack:
-        entries = stack.enter_context(contextlib.closing(Entries()))
-        try:
-            for path in paths:
-                entries.add(*_list_path(path, scratch, stack))
-                if len(entries) > MOST_FILES:
-                    raise too_many_files(path)
-            entries.refuse_one_place(" and ".join(map(str, paths)))
-            yield entries
-        except sqlite3.OperationalError as error:
-            raise OSError(errno.ENOSPC, str(error), "the folder of temporary files") from None
+        entries = Entries(stack.enter_context(temporary_database()))
+        for path in paths:
+            entries.add(*_list_path(path, scratch, stack))
+            if len(entries) > MOST_FILES:
+                raise too_many_files(path)
+        entries.refuse_one_place(" and ".join(map(str, paths)))
+        yield entries
 
 
 def _list_path(
