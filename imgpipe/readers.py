@@ -1,6 +1,5 @@
 """One view of both raw forms: a table of images, and their pixels by row number."""
 
-import contextlib
 import functools
 import io
 import os
@@ -8,18 +7,21 @@ import struct
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import union_categoricals
 
+from imgpipe.arrays import SUBSETS
 from imgpipe.idx import open_idx
 from imgpipe.image_tree import WHOLE
 from imgpipe.images import decode_image
 from imgpipe.raw import IDX_IMAGES, IDX_LABELS, IMAGE_ARCHIVE, IMAGE_INDEX
 from imgpipe.wording import word_error
 
-_INDEX_ROWS = 1 << 16  # of the table of image files, that are read at once
+_PARTS = pd.CategoricalDtype([*SUBSETS, WHOLE])
+_INDEX_ROWS = 1 << 14  # of the table of image files, that are read at once
 _PLACE = struct.Struct("qq")  # offset and size of an image file in the archive
 
 
@@ -32,8 +34,8 @@ def list_raw_images(folder: Path, class_names: list[str] | None) -> tuple[pd.Dat
             alphabetical order, or the labels themselves where there are no folders.
 
     Returns:
-        table: one row an image, in a fixed order: id (str, unique), label (int), part (categories
-            "train", "val", "test", or "whole" where the publisher has not cut it).
+        table: one row an image, in a fixed order: label (int32), part (categories "train", "val",
+            "test", or "whole" where the publisher has not cut it).
         class_names: in label order.
 
     Raises:
@@ -43,6 +45,18 @@ def list_raw_images(folder: Path, class_names: list[str] | None) -> tuple[pd.Dat
     if (folder / IMAGE_INDEX).is_file():
         return _list_image_files(folder / IMAGE_INDEX, class_names)
     return _list_idx_images(folder, class_names)
+
+
+def read_ids(folder: Path) -> Iterator[str]:
+    """Give the id of each image, in the order of list_raw_images."""
+    if (folder / IMAGE_INDEX).is_file():
+        for block in _read_index(folder / IMAGE_INDEX, {"id": str}):
+            yield from block["id"]
+    else:
+        for part in IDX_LABELS:
+            if (folder / IDX_LABELS[part]).is_file():
+                for number in range(len(open_idx(folder / IDX_LABELS[part]))):
+                    yield f"{part}/{number:05d}"
 
 
 def raw_reader(folder: Path) -> Callable[..., Iterator[np.ndarray | ValueError]]:
@@ -63,8 +77,14 @@ def raw_reader(folder: Path) -> Callable[..., Iterator[np.ndarray | ValueError]]
 
 
 def _list_image_files(index: Path, class_names: list[str] | None) -> tuple[pd.DataFrame, list[str]]:
-    files = _read_index(index, {"part": "category", "class": "category", "id": str})
-    found = list(files["class"].cat.categories)
+    parts, classes = [], []
+    for block in _read_index(index, {"part": _PARTS, "class": "category"}):
+        parts.append(block["part"])
+        classes.append(block["class"])
+    classes = union_categoricals(classes, sort_categories=True)
+    found = list(classes.categories)
+    if not found:
+        raise ValueError(f"{index}: is damaged (it is empty); run dvc repro -f fetch")
     class_names = class_names or found
     if set(found) - set(class_names):
         raise ValueError(
@@ -74,21 +94,16 @@ def _list_image_files(index: Path, class_names: list[str] | None) -> tuple[pd.Da
         )
     if len(found) < 2:
         raise ValueError(f"all images are in one class folder, {found[0]}; two or more are needed")
-    labels = np.array([class_names.index(name) for name in found])[files["class"].cat.codes]
-    parts = np.array(files["part"].cat.categories, object)[files["part"].cat.codes]
-    return files[["id"]].assign(label=labels, part=parts), class_names
+    labels = np.array([class_names.index(name) for name in found], np.int32)[classes.codes]
+    return pd.DataFrame({"label": labels, "part": pd.concat(parts)}), class_names
 
 
-def _read_index(index: Path, types: dict[str, type | str]) -> pd.DataFrame:
-    """Read some columns of the table of image files."""
-    with _named_index_damage(index):
-        return pd.read_csv(index, usecols=list(types), dtype=types, keep_default_na=False)
-
-
-@contextlib.contextmanager
-def _named_index_damage(index: Path) -> Iterator[None]:
+def _read_index(index: Path, types: dict[str, Any]) -> Iterator[pd.DataFrame]:
+    """Read some columns of the table of image files, block by block: else it is held thrice."""
     try:
-        yield
+        yield from pd.read_csv(
+            index, usecols=list(types), dtype=types, keep_default_na=False, chunksize=_INDEX_ROWS
+        )
     except ValueError as error:  # which pandas's own errors are, too
         raise ValueError(
             f"{index}: is damaged ({word_error(error)}); run dvc repro -f fetch"
@@ -120,17 +135,15 @@ def _places_of_this_process(index: Path, changed: int) -> BinaryIO:
     Not to memory, where they would be in each worker.
     """
     places = tempfile.TemporaryFile()  # noqa: SIM115 - is closed with the process
-    with _named_index_damage(index):
-        types = {"offset": np.int64, "size": np.int64}
-        for block in pd.read_csv(index, usecols=list(types), dtype=types, chunksize=_INDEX_ROWS):
-            places.write(block[list(types)].to_numpy().tobytes())
+    for block in _read_index(index, {"offset": np.int64, "size": np.int64}):
+        places.write(block[["offset", "size"]].to_numpy().tobytes())
     places.flush()
     return places
 
 
 @functools.lru_cache(maxsize=1)
 def _ids_of_this_process(index: Path, changed: int) -> np.ndarray:
-    return _read_index(index, {"id": str})["id"].to_numpy()
+    return pd.concat(_read_index(index, {"id": str}))["id"].to_numpy()
 
 
 def _find_idx_images(folder: Path, part: str) -> Path | None:
@@ -155,8 +168,8 @@ def _list_idx_images(folder: Path, class_names: list[str] | None) -> tuple[pd.Da
         if images.ndim == 4 and images.shape[-1] not in (1, 3):
             raise ValueError(f"{file}: images of shape {images.shape} are neither grey nor RGB")
         shapes.append(images.shape[1:])
-        ids = [f"{part}/{number:05d}" for number in range(len(labels))]
-        tables.append(pd.DataFrame({"id": ids, "label": np.asarray(labels, int), "part": part}))
+        parts = pd.Categorical([part], dtype=_PARTS).repeat(len(labels))
+        tables.append(pd.DataFrame({"label": np.asarray(labels, np.int32), "part": parts}))
     if len(set(shapes)) > 1:
         raise ValueError(
             f"{folder}: train images of {shapes[0]} and test images of {shapes[1]} pixels; both "

@@ -1,20 +1,25 @@
 """Cutting a dataset into train, val and test, so that nothing stands on two sides."""
 
+import re
+from array import array
+from collections.abc import Iterable
 from fractions import Fraction
 
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold, train_test_split
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.utils.extmath import _approximate_mode
 
 from imgpipe.schema import Split
 
 LEFT_OUT = ""  # the subset of a training image that is also a published val or test image
+_SUBSETS = pd.CategoricalDtype(["train", "val", "test", LEFT_OUT])
 _MOST_FOLDS = 10  # into which groups are cut to hold out a share of them
 
 
-def find_groups(ids: pd.Series, pattern: str | None) -> pd.Series:
+def find_groups(ids: Iterable[str], pattern: str | None) -> pd.Categorical:
     """Tell the group of each image from its file name.
 
     Args:
@@ -23,21 +28,25 @@ def find_groups(ids: pd.Series, pattern: str | None) -> pd.Series:
             group. None: no groups.
 
     Returns:
-        str, on the index of `ids`; "" without a pattern.
+        Of str, in the order of `ids`; "" without a pattern.
 
     Raises:
         ValueError: the pattern is not found in a file name.
     """
-    if pattern is None:
-        return pd.Series("", index=ids.index)
-    found = ids.str.rpartition("/")[2].str.extract(pattern, expand=False)
-    if found.isna().any():
-        missing = ids[found.isna()]
+    search = re.compile("()" if pattern is None else pattern).search
+    numbers, codes, missing = {}, array("i"), []
+    for name in ids:
+        found = search(name.rpartition("/")[2])
+        if found is None or found[1] is None:
+            missing.append(name)
+        else:
+            codes.append(numbers.setdefault(found[1], len(numbers)))
+    if missing:
         raise ValueError(
             f"params.yaml: group_pattern={pattern} is not found in {len(missing)} file names, the "
-            f"first {missing.iloc[0]}; change the pattern, or set it to null to do without groups"
+            f"first {missing[0]}; change the pattern, or set it to null to do without groups"
         )
-    return found
+    return pd.Categorical.from_codes(np.array(codes), list(numbers))
 
 
 def split_images(table: pd.DataFrame, split: Split) -> pd.Series:
@@ -53,17 +62,24 @@ def split_images(table: pd.DataFrame, split: Split) -> pd.Series:
 
     Args:
         table: columns id, label, class, part ("train", "val", "test" or "whole"), group ("" for
-            none), sha256.
+            none), sha256. Of a million images, texts had better be categories, and ids and sums
+            numbers in the same order.
         split: the dataset's `split` block.
 
     Returns:
-        The subset of each row: "train", "val", "test" or LEFT_OUT, on the table's index.
+        The subset of each row, a category: "train", "val", "test" or LEFT_OUT, on the table's
+        index.
 
     Raises:
         ValueError: a class has too few images or groups to stand on each side, or none to train
             on.
     """
-    subsets = table["part"].where(table["part"].isin(["val", "test"]), "train").rename("subset")
+    codes = np.zeros(len(table), np.int8)
+    subsets = pd.Series(
+        pd.Categorical.from_codes(codes, dtype=_SUBSETS), table.index, name="subset"
+    )
+    for part in ("val", "test"):
+        subsets[table["part"] == part] = part
     for kept in ("test", "val"):
         copies = table["sha256"].isin(table.loc[subsets == kept, "sha256"])
         subsets[copies & subsets.isin(["train", "val"]) & (subsets != kept)] = LEFT_OUT
@@ -77,16 +93,28 @@ def split_images(table: pd.DataFrame, split: Split) -> pd.Series:
             "test part; set it to holdout"
         )
     for subset in missing:
-        rows = table[subsets == "train"].sort_values(["sha256", "label", "id"]).drop(columns="id")
-        held_out = _take_fold(rows, split) if subset == folded else _hold_out(rows, split, subset)
-        _require_all_classes(rows, held_out, subset)
-        subsets[rows.index[held_out]] = subset
-    return subsets
+        chosen = _choose(table, subsets == "train", split, subset, subset == folded)
+        subsets.iloc[chosen] = subset
+    return subsets.cat.remove_unused_categories()
+
+
+def _choose(
+    table: pd.DataFrame, from_where: pd.Series, split: Split, subset: str, as_fold: bool
+) -> np.ndarray:
+    """Choose positions of images for a subset, from where it says True."""
+    order = np.lexsort([table[key] for key in ("id", "label", "sha256")]).astype(np.int32)
+    order = order[from_where.to_numpy()[order]]
+    rows = {key: table[key].array[order] for key in ("label", "class", "group", "sha256")}
+    rows = pd.DataFrame(rows)
+    held_out = _take_fold(rows, split) if as_fold else _hold_out(rows, split, subset)
+    _require_all_classes(rows, held_out, subset)
+    return order[held_out]
 
 
 def _number_units(rows: pd.DataFrame) -> np.ndarray:
     """Number what must stay together: images of one group, equal images, and so on from there."""
-    copies = pd.factorize(rows["sha256"])[0]
+    sums = rows["sha256"].to_numpy()  # sorted
+    copies = np.cumsum(np.append(False, sums[1:] != sums[:-1]), dtype=np.int32)
     if (rows["group"] == "").all():
         return copies
     groups = pd.factorize(rows["group"])[0]
@@ -121,10 +149,29 @@ def _hold_out(rows: pd.DataFrame, split: Split, subset: str) -> np.ndarray:
     if in_groups:
         share = _as_folds(fraction, min(smallest, _MOST_FOLDS))
         return _number_folds(labels, units, share.denominator, split.seed) < share.numerator
-    _, chosen = train_test_split(
-        firsts, test_size=count, stratify=labels[firsts], random_state=split.seed
-    )
+    chosen = firsts[_draw(labels[firsts], count, split.seed)]
     return np.isin(units, units[chosen])
+
+
+def _draw(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Draw so many rows, of each class its share, as scikit-learn's train_test_split does.
+
+    That makes a Python object of each row.
+
+    Returns:
+        Positions in `labels`, by class.
+
+    Source: StratifiedShuffleSplit in scikit-learn, sklearn/model_selection/_split.py.
+    """
+    rng = np.random.RandomState(seed)
+    sizes = np.unique(labels, return_counts=True)[1]
+    kept = _approximate_mode(sizes, len(labels) - count, rng)
+    drawn = _approximate_mode(sizes - kept, count, rng)
+    chosen = []
+    by_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(sizes)[:-1])
+    for rows, start, number in zip(by_class, kept, drawn, strict=True):
+        chosen.append(rows[rng.permutation(len(rows))[start : start + number]])
+    return np.concatenate(chosen)
 
 
 def _as_folds(fraction: float, most: int) -> Fraction:
@@ -161,8 +208,12 @@ def _number_folds(labels: np.ndarray, units: np.ndarray, folds: int, seed: int) 
 
 def _smallest_class(rows: pd.DataFrame, units: np.ndarray) -> tuple[int, str]:
     """Find the class with the fewest units; return how many, and its name."""
-    counts = pd.Series(units, index=rows.index).groupby(rows["class"]).nunique()
-    return int(counts.min()), counts.idxmin()
+    counts = {}
+    for name in sorted(rows["class"].unique()):
+        numbers = np.sort(units[rows["class"] == name])
+        counts[name] = 1 + np.count_nonzero(np.diff(numbers))
+    smallest = min(counts, key=counts.get)
+    return counts[smallest], smallest
 
 
 def _require_all_classes(rows: pd.DataFrame, held_out: np.ndarray, subset: str) -> None:
@@ -178,7 +229,7 @@ def _require_all_classes(rows: pd.DataFrame, held_out: np.ndarray, subset: str) 
 
 def _require_training_images(classes: pd.Series, subsets: pd.Series) -> None:
     """Refuse published parts in which a class can be tested but not learnt."""
-    unlearnt = classes[~classes.isin(classes[subsets == "train"])]
+    unlearnt = classes[~classes.isin(classes[subsets == "train"].unique())]
     if len(unlearnt):
         name = unlearnt.iloc[0]
         count = (unlearnt == name).sum()

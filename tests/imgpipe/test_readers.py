@@ -9,7 +9,7 @@ import pytest
 from imgpipe.entries import Entry
 from imgpipe.idx import write_idx
 from imgpipe.image_tree import write_image_archive
-from imgpipe.readers import list_raw_images, raw_reader
+from imgpipe.readers import list_raw_images, raw_reader, read_ids
 from tiny import encode_image, make_images, write_idx_dataset
 
 
@@ -33,7 +33,8 @@ def test_reads_any_rows_in_any_order(tmp_path):
     everything = np.concatenate([train, test])
     rows = np.array([29, 0, 20, 19, 5])
     np.testing.assert_array_equal(list(raw_reader(tmp_path)(rows)), everything[rows])
-    assert table["id"].is_unique
+    ids = [f"train/{n:05d}" for n in range(20)] + [f"test/{n:05d}" for n in range(10)]
+    assert list(read_ids(tmp_path)) == ids
     assert list(table["part"]) == ["train"] * 20 + ["test"] * 10
     assert list(table["label"]) == [i % 10 for i in range(20)] + list(range(10))
     assert class_names == list("0123456789")
@@ -98,7 +99,7 @@ def test_another_archive_in_the_same_place_is_seen(archive):
     files = {f"whole/{name}/1.png": encode_image(images[1]) for name in "ab"}
     write_image_files(folder, files)
     table, _ = list_raw_images(folder, None)
-    assert list(table["id"]) == ["a/1.png", "b/1.png"] and set(table["part"]) == {"whole"}
+    assert list(read_ids(folder)) == ["a/1.png", "b/1.png"] and set(table["part"]) == {"whole"}
     np.testing.assert_array_equal(next(raw_reader(folder)(np.array([0]))), images[1])
 
 

@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.model_selection import train_test_split
 
 from imgpipe.schema import Split
-from imgpipe.splits import LEFT_OUT, find_groups, split_images
+from imgpipe.splits import LEFT_OUT, _draw, find_groups, split_images
 
 
 def holdout(val_fraction=0.2, test_fraction=None, seed=1):
@@ -218,3 +219,23 @@ def test_groups_come_from_file_names():
     assert list(find_groups(ids, None)) == ["", ""]
     with pytest.raises(ValueError, match=r"not found in 1 file names, the first train/rock/rock05"):
         find_groups(ids, "(paper)")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_draw_is_that_of_scikit_learn(seed):
+    labels = np.random.default_rng(seed).choice([0, 2, 3, 7], 997, p=[0.5, 0.3, 0.15, 0.05])
+    _, expected = train_test_split(
+        np.arange(997), test_size=155, stratify=labels, random_state=seed
+    )
+    assert sorted(_draw(labels, 155, seed)) == sorted(expected)
+
+
+def test_numbers_and_categories_are_cut_as_their_texts_are(table):
+    coded = table.astype({"class": "category", "part": "category", "group": "category"})
+    for name in ("id", "sha256"):
+        coded[name] = np.unique(table[name], return_inverse=True)[1].astype(np.int32)
+    for groups in (table["group"], table["id"].str[:3]):
+        for split in (holdout(), kfold(2)):
+            subsets = split_images(table.assign(group=groups), split)
+            again = split_images(coded.assign(group=groups.astype("category")), split)
+            assert list(subsets) == list(again)

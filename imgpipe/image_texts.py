@@ -1,0 +1,45 @@
+"""What is known of a dataset's images in words: kept on the disk, as it may be of a million."""
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import pandas as pd
+
+
+class ImageTexts:
+    """Ids, SHA-256 sums and errors of images, by row number."""
+
+    def __init__(self, database: sqlite3.Connection):
+        self._database = database
+        # SQLite numbers rows from 1 by itself.
+        database.execute("CREATE TABLE images (number INTEGER PRIMARY KEY, id, sha256, error)")
+
+    def __len__(self) -> int:
+        return self._database.execute("SELECT count(*) FROM images").fetchone()[0]
+
+    def add(self, texts: Iterable[tuple[str, str, str]]) -> None:
+        """Take in SHA-256 sum, error and id of the images of the next rows."""
+        self._database.executemany("INSERT INTO images (sha256, error, id) VALUES (?, ?, ?)", texts)
+
+    def number(self, column: str) -> np.ndarray:
+        """Number the texts of a column in their order; equal ones have one number.
+
+        Returns:
+            int32 (n,).
+        """
+        numbers = self._database.execute(
+            f"SELECT dense_rank() OVER (ORDER BY {column}) FROM images ORDER BY number"
+        )
+        return np.fromiter((number for (number,) in numbers), np.int32, len(self))
+
+    def read(self, rows: Iterable[int]) -> pd.DataFrame:
+        """Read id, sha256 and error of some rows, on an index of their numbers."""
+        query = "SELECT id, sha256, error FROM images WHERE number = ?"
+        numbers = [int(row) for row in rows]
+        found = [self._database.execute(query, (row + 1,)).fetchone() for row in numbers]
+        return pd.DataFrame(found, numbers, ["id", "sha256", "error"], dtype=object)
+
+    def read_ids(self) -> Iterator[str]:
+        """Give all ids."""
+        return (name for (name,) in self._database.execute("SELECT id FROM images ORDER BY number"))
