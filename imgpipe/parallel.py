@@ -60,9 +60,10 @@ def _work_through(work: Callable, rows: np.ndarray, size: int) -> Iterator[tuple
         started = time.perf_counter()
         result = work(part)
         each = (time.perf_counter() - started) / len(part)
-        seconds += each * len(part)
+        if done:  # the first one may have to read what the others find, as the table of places
+            seconds += each * len(part)
+            count = min(size, 2 * count)
         done += len(part)
-        count = min(size, 2 * count)
         yield len(part), result
     others = rows[done:]
     run = map
