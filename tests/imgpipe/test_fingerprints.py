@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from imgpipe.duplicates import NEAR_BITS
-from imgpipe.fingerprints import fingerprint_images
+from imgpipe.fingerprints import _shrink, fingerprint_images
 
 
 def make_pictures(count):
@@ -60,3 +60,12 @@ def test_an_image_has_the_same_hash_alone_and_among_others(channels):
         together = fingerprint_images(iter(images))
         alone = pd.concat([fingerprint_images([image]) for image in images], ignore_index=True)
         pd.testing.assert_frame_equal(together, alone)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (300, 300), (100, 60), (45, 200), (28, 28)])
+def test_an_image_is_shrunk_to_the_same_pixels_alone_and_among_others(size):
+    """The hash does not show a pixel that is rounded in another way, but once in 100,000 images."""
+    images = list(np.random.default_rng(1).integers(0, 256, (7, *size, 3), dtype=np.uint8))
+    alone = np.concatenate([_shrink([image]) for image in images])
+    for count in range(2, 8):
+        np.testing.assert_array_equal(_shrink(images[:count]), alone[:count])
