@@ -40,6 +40,6 @@ class ImageTexts:
         found = [self._database.execute(query, (row + 1,)).fetchone() for row in numbers]
         return pd.DataFrame(found, numbers, ["id", "sha256", "error"], dtype=object)
 
-    def read_ids(self) -> Iterator[str]:
-        """Give all ids."""
-        return (name for (name,) in self._database.execute("SELECT id FROM images ORDER BY number"))
+    def stream(self, *columns: str) -> Iterator[tuple[str, ...]]:
+        """Give some columns of all rows, one row after the other."""
+        return self._database.execute(f"SELECT {', '.join(columns)} FROM images ORDER BY number")

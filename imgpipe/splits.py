@@ -7,10 +7,6 @@ from fractions import Fraction
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-from sklearn.utils.extmath import _approximate_mode
 
 from imgpipe.schema import Split
 
@@ -117,6 +113,9 @@ def _number_units(rows: pd.DataFrame) -> np.ndarray:
     copies = np.cumsum(np.append(False, sums[1:] != sums[:-1]), dtype=np.int32)
     if (rows["group"] == "").all():
         return copies
+    from scipy.sparse import coo_array  # a third of a second, which others save
+    from scipy.sparse.csgraph import connected_components
+
     groups = pd.factorize(rows["group"])[0]
     # A graph: each image links its content with its group.
     size = copies.max() + groups.max() + 2
@@ -154,24 +153,38 @@ def _hold_out(rows: pd.DataFrame, split: Split, subset: str) -> np.ndarray:
 
 
 def _draw(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Draw so many rows, of each class its share, as scikit-learn's train_test_split does.
+    """Draw so many rows, of each class its share: those that scikit-learn's train_test_split draws.
 
-    That makes a Python object of each row.
+    That makes a Python object of each row, and takes more than a second to import.
 
     Returns:
         Positions in `labels`, by class.
-
-    Source: StratifiedShuffleSplit in scikit-learn, sklearn/model_selection/_split.py.
     """
     rng = np.random.RandomState(seed)
     sizes = np.unique(labels, return_counts=True)[1]
-    kept = _approximate_mode(sizes, len(labels) - count, rng)
-    drawn = _approximate_mode(sizes - kept, count, rng)
+    kept = _apportion(len(labels) - count, sizes, rng)
+    drawn = _apportion(count, sizes - kept, rng)
     chosen = []
     by_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(sizes)[:-1])
     for rows, start, number in zip(by_class, kept, drawn, strict=True):
         chosen.append(rows[rng.permutation(len(rows))[start : start + number]])
     return np.concatenate(chosen)
+
+
+def _apportion(count: int, sizes: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+    """Share out a count in proportion to sizes, what is left to the largest remainders.
+
+    Among equal remainders the lot decides.
+    """
+    shares = sizes / sizes.sum() * count
+    parts = np.floor(shares).astype(int)
+    for remainder in np.unique(shares - parts)[::-1]:
+        left = count - parts.sum()
+        if left == 0:
+            break
+        equal = np.flatnonzero(shares - np.floor(shares) == remainder)
+        parts[rng.choice(equal, min(left, len(equal)), replace=False)] += 1
+    return parts
 
 
 def _as_folds(fraction: float, most: int) -> Fraction:
@@ -191,6 +204,8 @@ def _take_fold(rows: pd.DataFrame, split: Split) -> np.ndarray:
         )
     if (rows["group"] != "").any():
         return _number_folds(labels, units, split.folds, split.seed) == split.fold
+    from sklearn.model_selection import StratifiedKFold  # a second, which others save
+
     firsts = np.unique(units, return_index=True)[1]
     splitter = StratifiedKFold(split.folds, shuffle=True, random_state=split.seed)
     _, chosen = list(splitter.split(firsts, labels[firsts]))[split.fold]
@@ -199,6 +214,8 @@ def _take_fold(rows: pd.DataFrame, split: Split) -> np.ndarray:
 
 def _number_folds(labels: np.ndarray, units: np.ndarray, folds: int, seed: int) -> np.ndarray:
     """Cut rows into stratified folds with each unit in one; return the fold of each row."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     numbers = np.empty(len(labels), int)
     for number, (_, held_out) in enumerate(splitter.split(labels, labels, units)):

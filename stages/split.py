@@ -44,7 +44,7 @@ def main():
             if params.dataset.on_bad_image == "error":
                 raise ValueError(word_bad_images(texts.read(bad)["error"]))
             table = table[usable]
-        ids = itertools.compress(texts.read_ids(), usable)
+        ids = (name for (name,) in itertools.compress(texts.stream("id"), usable))
         table["group"] = find_groups(ids, params.dataset.group_pattern)
         table["subset"] = split_images(table, params.dataset.split)
         copies = table.index[table["subset"] == LEFT_OUT]
@@ -126,10 +126,14 @@ def count_images(
 def write_manifest(used: pd.DataFrame, texts: ImageTexts) -> None:
     """Write the manifest, block by block."""
     path = SPLIT / "manifest.csv"
+    chosen = np.zeros(len(texts), bool)
+    chosen[used.index] = True
+    lines = itertools.compress(texts.stream("id", "sha256"), chosen)
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         for block in blocks(len(used), TABLE_ROWS):
             some = used.iloc[block]
-            some = some.assign(row=some.index, **texts.read(some.index))[COLUMNS]
+            ids, sums = zip(*itertools.islice(lines, len(some)), strict=True)
+            some = some.assign(row=some.index, id=ids, sha256=sums)[COLUMNS]
             some.to_csv(file, header=block.start == 0, index=False, lineterminator="\n")
 
 

@@ -223,11 +223,12 @@ def test_groups_come_from_file_names():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_draw_is_that_of_scikit_learn(seed):
-    labels = np.random.default_rng(seed).choice([0, 2, 3, 7], 997, p=[0.5, 0.3, 0.15, 0.05])
-    _, expected = train_test_split(
-        np.arange(997), test_size=155, stratify=labels, random_state=seed
-    )
-    assert sorted(_draw(labels, 155, seed)) == sorted(expected)
+    uneven = np.random.default_rng(seed).choice([0, 2, 3, 7], 997, p=[0.5, 0.3, 0.15, 0.05])
+    for labels in (uneven, np.arange(1000) % 10, np.arange(997) % 7):  # the lot among equal ones
+        _, expected = train_test_split(
+            np.arange(len(labels)), test_size=155, stratify=labels, random_state=seed
+        )
+        assert sorted(_draw(labels, 155, seed)) == sorted(expected)
 
 
 def test_numbers_and_categories_are_cut_as_their_texts_are(table):
