@@ -124,7 +124,7 @@ def time_first_stages(folder: Path, rounds: int) -> list[list[str]]:
 
 def time_decoding(folder: Path, count: int, rounds: int) -> list[list[str]]:
     """Time how JPEG files of CIFAR-10's size become arrays."""
-    project, photos = folder / "decoding", folder / "photos.zip"
+    project, photos = folder / "decoding", folder / "photos.tar"
     copy_project(project)
     write_photo_archive(photos, count, JPEG_SIZE)
     use_photos(project, photos, JPEG_SIZE)

@@ -85,7 +85,7 @@ def measure(
 def make_project(folder: Path, count: int) -> Path:
     """Make a copy of the project whose dataset is so many generated images."""
     folder.mkdir()
-    project, photos = folder / "project", folder / "photos.zip"
+    project, photos = folder / "project", folder / "photos.tar"
     copy_project(project)
     write_photo_archive(photos, count, SIZE)
     use_photos(project, photos, SIZE)

@@ -1,7 +1,7 @@
 """Data for the contenders and the stages to work on."""
 
 import io
-import zipfile
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -53,14 +53,21 @@ def make_photos(count: int, size: int, seed: int = 0) -> np.ndarray:
 
 
 def write_photo_archive(path: Path, count: int, size: int) -> None:
-    """Write a zip archive of JPEG files, as <class>/<number>.jpg, classes in turn."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+    """Write a tar archive of JPEG files, as <class>/<number>.jpg, classes in turn.
+
+    A zip's list of members would be most of the memory of who reads it: Python's reader holds it.
+    """
+    with tarfile.open(path, "w") as archive:
         for number, block in enumerate(blocks(count)):
             photos = make_photos(block.stop - block.start, size, seed=number)
             for row, photo in enumerate(photos, block.start):
                 file = io.BytesIO()
                 Image.fromarray(photo).save(file, "JPEG", quality=85)
-                archive.writestr(f"class{row % CLASSES}/{row:07d}.jpg", file.getvalue())
+                member = tarfile.TarInfo(f"class{row % CLASSES}/{row:07d}.jpg")
+                member.size = file.tell()
+                file.seek(0)
+                archive.addfile(member, file)
+            archive.members.clear()  # of half a million they would take half a gigabyte
 
 
 def write_features(folder: Path, count: int, width: int) -> dict[str, str]:
