@@ -1,12 +1,16 @@
 """Images that stand in a dataset more than once, as they are or nearly so."""
 
+from collections.abc import Iterator
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
+from imgpipe.arrays import blocks
+
 NEAR_BITS = 4  # of the 64 of a perceptual hash may differ in what counts as nearly the same
-_CHUNK = 50_000  # pairs compared at once
+_PAIRS = 50_000  # compared at once
+_ROWS = 10_000  # whose pairs are looked up at once
 # Hashes that differ in four bits agree wholly in one of five bands.
 _BANDS = tuple((shift, min(13, 64 - shift)) for shift in range(0, 64, 13))
 
@@ -45,37 +49,57 @@ def find_near_copies(hashes: np.ndarray, subsets: np.ndarray) -> pd.DataFrame:
     """
     found = []
     for other, one in combinations(("train", "val", "test"), 2):
-        rows, others = np.flatnonzero(subsets == one), np.flatnonzero(subsets == other)
-        pairs = _near_pairs(hashes[rows], hashes[others])
-        pairs["row"], pairs["other"] = rows[pairs["row"]], others[pairs["other"]]
-        found.append(pairs.sort_values(["row", "bits", "other"]).drop_duplicates("row"))
+        pairs = _likest(hashes[subsets == one], hashes[subsets == other])
+        for name, subset in (("row", one), ("other", other)):
+            pairs[name] = np.flatnonzero(subsets == subset)[pairs[name]]
+        found.append(pairs)
     return pd.concat(found, ignore_index=True)
 
 
-def _near_pairs(one: np.ndarray, other: np.ndarray) -> pd.DataFrame:
-    """Find the pairs whose hashes differ in at most NEAR_BITS bits."""
-    found = [pd.DataFrame({"row": [], "other": [], "bits": []}, dtype=int)]
+def _likest(ones: np.ndarray, others: np.ndarray) -> pd.DataFrame:
+    """Find for each hash the likest of the others, where one is near: row, other, bits."""
+    # Of equal hashes the first is enough: thousands of blank pages would make millions of pairs.
+    others, firsts = _distinct(others)
+    found = [np.empty((0, 3), np.int64)]
     for shift, width in _BANDS:
-        mask = np.uint16((1 << width) - 1)
-        keys, other_keys = ((h >> np.uint64(shift)).astype(np.uint16) & mask for h in (one, other))
-        order = np.argsort(other_keys, kind="stable")
-        other_keys = other_keys[order]
-        starts = np.searchsorted(other_keys, keys, "left")
-        counts = np.searchsorted(other_keys, keys, "right") - starts
+        mask = np.uint64((1 << width) - 1)
+        keys = [(hashes >> np.uint64(shift) & mask).astype(np.uint16) for hashes in (ones, others)]
+        for rows, candidates in _equal_pairs(*keys):
+            bits = np.bitwise_count(ones[rows] ^ others[candidates])
+            near = bits <= NEAR_BITS
+            found.append(_best(rows[near], firsts[candidates[near]], bits[near]))
+    return pd.DataFrame(_best(*np.concatenate(found).T), columns=["row", "other", "bits"])
+
+
+def _equal_pairs(ones: np.ndarray, others: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Give the positions of equal keys, about _PAIRS at a time and all pairs of a row at once."""
+    order = np.argsort(others).astype(np.int32)
+    others = others[order]
+    for block in blocks(len(ones), _ROWS):
+        starts = np.searchsorted(others, ones[block], "left")
+        counts = np.searchsorted(others, ones[block], "right") - starts
         ends = np.cumsum(counts)
         first = 0
-        while first < len(one):
-            # As many rows as have _CHUNK candidates in all, at least one.
+        while first < len(starts):
             before = ends[first - 1] if first else 0
-            last = max(first + 1, int(np.searchsorted(ends, before + _CHUNK, "right")))
+            last = max(first + 1, int(np.searchsorted(ends, before + _PAIRS, "right")))
             some = counts[first:last]
             rows = np.repeat(np.arange(first, last), some)
             steps = np.arange(len(rows)) - np.repeat(np.cumsum(some) - some, some)
-            others = order[np.repeat(starts[first:last], some) + steps]
-            bits = np.bitwise_count(one[rows] ^ other[others])
-            near = bits <= NEAR_BITS
-            found.append(
-                pd.DataFrame({"row": rows[near], "other": others[near], "bits": bits[near]})
-            )
+            yield block.start + rows, order[np.repeat(starts[first:last], some) + steps]
             first = last
-    return pd.concat(found, ignore_index=True)
+
+
+def _distinct(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Give each hash once, and where it is first."""
+    order = np.argsort(hashes, kind="stable").astype(np.int32)
+    ordered = hashes[order]
+    firsts = order[np.append(True, ordered[1:] != ordered[:-1])[: len(order)]]
+    del ordered, order  # of a million images, 12 MB
+    return hashes[firsts], firsts
+
+
+def _best(rows: np.ndarray, others: np.ndarray, bits: np.ndarray) -> np.ndarray:
+    """Keep of each row the pair of fewest bits, and of those the first: row, other, bits."""
+    pairs = np.stack([rows, others, bits], axis=1)[np.lexsort([others, bits, rows])]
+    return pairs[np.append(True, pairs[1:, 0] != pairs[:-1, 0])[: len(pairs)]]

@@ -1,5 +1,7 @@
 """imgpipe.duplicates: counts by hand, and every near pair that comparing all with all finds."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 
@@ -42,3 +44,16 @@ def test_no_images_in_a_subset():
     hashes = np.array([1, 1], np.uint64)
     assert len(find_near_copies(hashes, np.array(["train", "test"]))) == 1
     assert len(find_near_copies(hashes, np.array(["train", "train"]))) == 0
+
+
+def test_thousands_of_equal_pictures_are_not_compared_pair_by_pair():
+    """As the blank pages of a scanner: 400 million pairs."""
+    hashes = np.zeros(40_000, np.uint64)
+    subsets = np.array(["train", "test"]).repeat(20_000)
+    tracemalloc.start()
+    found = find_near_copies(hashes, subsets)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert list(found["row"]) == list(range(20_000, 40_000))
+    assert (found["other"] == 0).all()
+    assert peak < 20e6
