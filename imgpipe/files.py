@@ -8,7 +8,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -99,8 +99,20 @@ def sha256_of_file(path: Path) -> str:
 
 def write_table(table, path: Path) -> None:
     """Write a pandas table without its index as CSV."""
-    with replacing(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")
+    write_long_table([table], path)
+
+
+def write_long_table(blocks: Iterable, path: Path) -> None:
+    """Write a table as write_table does, of which there are only so many rows at a time.
+
+    Args:
+        blocks: pandas tables of the same columns, at least one.
+        path: the CSV file.
+    """
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        for number, block in enumerate(blocks):
+            header = number == 0
+            block.to_csv(file, header=header, index=False, float_format="%.6f", lineterminator="\n")
 
 
 def write_json(content, path: Path) -> None:

@@ -3,6 +3,7 @@
 import re
 from array import array
 from collections.abc import Iterable
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -57,9 +58,9 @@ def split_images(table: pd.DataFrame, split: Split) -> pd.Series:
     subsets whatever order the source lists them in, and whatever they are called.
 
     Args:
-        table: columns id, label, class, part ("train", "val", "test" or "whole"), group ("" for
-            none), sha256. Of a million images, texts had better be categories, and ids and sums
-            numbers in the same order.
+        table: columns id, class, part ("train", "val", "test" or "whole"), group ("" for none),
+            sha256. Of a million images, texts had better be categories, and ids and sums numbers
+            in the same order.
         split: the dataset's `split` block.
 
     Returns:
@@ -79,9 +80,9 @@ def split_images(table: pd.DataFrame, split: Split) -> pd.Series:
     for kept in ("test", "val"):
         copies = table["sha256"].isin(table.loc[subsets == kept, "sha256"])
         subsets[copies & subsets.isin(["train", "val"]) & (subsets != kept)] = LEFT_OUT
-    _require_training_images(table["class"], subsets)
-    parts = set(table["part"].unique())
-    missing = [subset for subset in ("test", "val") if subset not in parts]
+    classes = pd.Categorical(table["class"])
+    _require_training_images(classes, subsets == "train")
+    missing = [subset for subset in ("test", "val") if not (table["part"] == subset).any()]
     folded = missing[0] if missing and split.method == "kfold" else None
     if split.method == "kfold" and not missing:
         raise ValueError(
@@ -89,67 +90,108 @@ def split_images(table: pd.DataFrame, split: Split) -> pd.Series:
             "test part; set it to holdout"
         )
     for subset in missing:
-        chosen = _choose(table, subsets == "train", split, subset, subset == folded)
+        chosen = _choose(table, classes, subsets == "train", split, subset, subset == folded)
         subsets.iloc[chosen] = subset
-    return subsets.cat.remove_unused_categories()
+    codes = subsets.cat.codes
+    used = _SUBSETS.categories[: codes.max() + 1]
+    return pd.Series(pd.Categorical.from_codes(codes, used), table.index, name="subset")
+
+
+@dataclass
+class _Pool:
+    """Images to choose from, in the order of their content.
+
+    units numbers what must stay together, in the order of its first image; unit says what that is.
+    """
+
+    labels: np.ndarray
+    class_names: list[str]
+    units: np.ndarray
+    unit: str  # "images" or "groups"
 
 
 def _choose(
-    table: pd.DataFrame, from_where: pd.Series, split: Split, subset: str, as_fold: bool
+    table: pd.DataFrame,
+    classes: pd.Categorical,
+    from_where: pd.Series,
+    split: Split,
+    subset: str,
+    as_fold: bool,
 ) -> np.ndarray:
     """Choose positions of images for a subset, from where it says True."""
-    order = np.lexsort([table[key] for key in ("id", "label", "sha256")]).astype(np.int32)
+    order = np.lexsort([table["id"], classes.codes, table["sha256"]])
     order = order[from_where.to_numpy()[order]]
-    rows = {key: table[key].array[order] for key in ("label", "class", "group", "sha256")}
-    rows = pd.DataFrame(rows)
-    held_out = _take_fold(rows, split) if as_fold else _hold_out(rows, split, subset)
-    _require_all_classes(rows, held_out, subset)
+    units, unit = _number_units(table["sha256"].array[order], table["group"].array[order])
+    pool = _Pool(classes.codes[order], list(classes.categories), units, unit)
+    order = order.astype(np.int32)
+    held_out = _take_fold(pool, split) if as_fold else _hold_out(pool, split, subset)
+    _require_all_classes(pool, held_out, subset)
     return order[held_out]
 
 
-def _number_units(rows: pd.DataFrame) -> np.ndarray:
-    """Number what must stay together: images of one group, equal images, and so on from there."""
-    sums = rows["sha256"].to_numpy()  # sorted
-    copies = np.cumsum(np.append(False, sums[1:] != sums[:-1]), dtype=np.int32)
-    if (rows["group"] == "").all():
-        return copies
+def _number_units(sums, groups) -> tuple[np.ndarray, str]:
+    """Number what must stay together: images of one group, equal images, and so on from there.
+
+    Args:
+        sums: SHA-256 sums (n,), sorted.
+        groups: of the same images, "" for none.
+
+    Returns:
+        Integers (n,), from 0, in the order of their first images; and what they are.
+    """
+    new = np.append(False, np.asarray(sums[1:] != sums[:-1]))
+    del sums  # of a million images, 4 MB
+    copies = np.cumsum(new, dtype=np.int32)
+    if (groups == "").all():
+        return copies, "images"
     from scipy.sparse import coo_array  # a third of a second, which others save
     from scipy.sparse.csgraph import connected_components
 
-    groups = pd.factorize(rows["group"])[0]
+    groups = pd.factorize(groups)[0]
     # A graph: each image links its content with its group.
     size = copies.max() + groups.max() + 2
-    links = (np.ones(len(rows)), (copies, copies.max() + 1 + groups))
+    links = (np.ones(len(groups)), (copies, copies.max() + 1 + groups))
     components = connected_components(coo_array(links, shape=(size, size)), directed=False)[1]
-    return pd.factorize(components[copies])[0]
+    return pd.factorize(components[copies])[0], "groups"
 
 
-def _hold_out(rows: pd.DataFrame, split: Split, subset: str) -> np.ndarray:
-    """Choose a share of the rows; True where a row is held out."""
+def _label_units(pool: _Pool) -> np.ndarray:
+    """Give the label of each unit's first image."""
+    so_far = np.maximum.accumulate(pool.units)
+    return pool.labels[np.append(True, so_far[1:] > so_far[:-1])]
+
+
+def _mark(chosen: np.ndarray, pool: _Pool) -> np.ndarray:
+    """Tell which images are of the chosen units."""
+    marks = np.zeros(len(pool.units), bool)  # as many units as images, at most
+    marks[chosen] = True
+    return marks[pool.units]
+
+
+def _hold_out(pool: _Pool, split: Split, subset: str) -> np.ndarray:
+    """Choose a share of the images; True where one is held out."""
     fraction = getattr(split, f"{subset}_fraction")
     if fraction is None:
         raise ValueError(
             f"params.yaml: split.{subset}_fraction=null, but the source has no {subset} part; set "
             "the share to cut off for it"
         )
-    units, labels = _number_units(rows), rows["label"].to_numpy()
-    smallest, name = _smallest_class(rows, units)
-    firsts = np.unique(units, return_index=True)[1]
-    count = round(len(firsts) * fraction)
-    in_groups = (rows["group"] != "").any()
-    classes = rows["class"].nunique()
-    if smallest < 2 or (not in_groups and min(count, len(firsts) - count) < classes):
+    smallest, name = _smallest_class(pool)
+    labels = _label_units(pool)
+    count = round(len(labels) * fraction)
+    in_groups = pool.unit == "groups"
+    classes = len(np.unique(pool.labels))
+    if smallest < 2 or (not in_groups and min(count, len(labels) - count) < classes):
         raise ValueError(
-            f"params.yaml: split.{subset}_fraction={fraction} of {len(firsts)} {_word(rows)} "
-            f"leaves {count} for {subset} and {len(firsts) - count} for the rest, and the smallest "
+            f"params.yaml: split.{subset}_fraction={fraction} of {len(labels)} {pool.unit} "
+            f"leaves {count} for {subset} and {len(labels) - count} for the rest, and the smallest "
             f"class, {name}, has {smallest}; each of the {classes} classes needs one on both "
             "sides: change the fraction or add images"
         )
     if in_groups:
         share = _as_folds(fraction, min(smallest, _MOST_FOLDS))
-        return _number_folds(labels, units, share.denominator, split.seed) < share.numerator
-    chosen = firsts[_draw(labels[firsts], count, split.seed)]
-    return np.isin(units, units[chosen])
+        return _number_folds(pool, share.denominator, split.seed) < share.numerator
+    return _mark(_draw(labels, count, split.seed), pool)
 
 
 def _draw(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -165,8 +207,8 @@ def _draw(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     kept = _apportion(len(labels) - count, sizes, rng)
     drawn = _apportion(count, sizes - kept, rng)
     chosen = []
-    by_class = np.split(np.argsort(labels, kind="stable"), np.cumsum(sizes)[:-1])
-    for rows, start, number in zip(by_class, kept, drawn, strict=True):
+    for label, start, number in zip(np.unique(labels), kept, drawn, strict=True):
+        rows = np.flatnonzero(labels == label)
         chosen.append(rows[rng.permutation(len(rows))[start : start + number]])
     return np.concatenate(chosen)
 
@@ -193,69 +235,63 @@ def _as_folds(fraction: float, most: int) -> Fraction:
     return min(choices, key=lambda choice: abs(choice - Fraction(fraction)))
 
 
-def _take_fold(rows: pd.DataFrame, split: Split) -> np.ndarray:
-    """Choose one of the folds; True where a row is in it."""
-    units, labels = _number_units(rows), rows["label"].to_numpy()
-    smallest, name = _smallest_class(rows, units)
+def _take_fold(pool: _Pool, split: Split) -> np.ndarray:
+    """Choose one of the folds; True where an image is in it."""
+    smallest, name = _smallest_class(pool)
     if smallest < split.folds:
         raise ValueError(
             f"params.yaml: split.folds={split.folds} is too many for class {name}, which has "
-            f"{smallest} {_word(rows)}; lower it or add images of that class"
+            f"{smallest} {pool.unit}; lower it or add images of that class"
         )
-    if (rows["group"] != "").any():
-        return _number_folds(labels, units, split.folds, split.seed) == split.fold
+    if pool.unit == "groups":
+        return _number_folds(pool, split.folds, split.seed) == split.fold
     from sklearn.model_selection import StratifiedKFold  # a second, which others save
 
-    firsts = np.unique(units, return_index=True)[1]
+    labels = _label_units(pool)
     splitter = StratifiedKFold(split.folds, shuffle=True, random_state=split.seed)
-    _, chosen = list(splitter.split(firsts, labels[firsts]))[split.fold]
-    return np.isin(units, units[firsts[chosen]])
+    _, chosen = list(splitter.split(labels, labels))[split.fold]
+    return _mark(chosen, pool)
 
 
-def _number_folds(labels: np.ndarray, units: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """Cut rows into stratified folds with each unit in one; return the fold of each row."""
+def _number_folds(pool: _Pool, folds: int, seed: int) -> np.ndarray:
+    """Cut images into stratified folds with each unit in one; return the fold of each image."""
     from sklearn.model_selection import StratifiedGroupKFold
 
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    numbers = np.empty(len(labels), int)
-    for number, (_, held_out) in enumerate(splitter.split(labels, labels, units)):
+    numbers = np.empty(len(pool.labels), int)
+    parts = splitter.split(pool.labels, pool.labels, pool.units)
+    for number, (_, held_out) in enumerate(parts):
         numbers[held_out] = number
     return numbers
 
 
-def _smallest_class(rows: pd.DataFrame, units: np.ndarray) -> tuple[int, str]:
+def _smallest_class(pool: _Pool) -> tuple[int, str]:
     """Find the class with the fewest units; return how many, and its name."""
-    counts = {}
-    for name in sorted(rows["class"].unique()):
-        numbers = np.sort(units[rows["class"] == name])
-        counts[name] = 1 + np.count_nonzero(np.diff(numbers))
-    smallest = min(counts, key=counts.get)
-    return counts[smallest], smallest
+    found = (
+        (len(np.unique(pool.units[pool.labels == label])), pool.class_names[label])
+        for label in np.unique(pool.labels)
+    )
+    return min(found)
 
 
-def _require_all_classes(rows: pd.DataFrame, held_out: np.ndarray, subset: str) -> None:
+def _require_all_classes(pool: _Pool, held_out: np.ndarray, subset: str) -> None:
     for side, chosen in ((subset, held_out), ("the rest", ~held_out)):
-        lacking = set(rows["class"].unique()) - set(rows["class"][chosen].unique())
-        if lacking:
+        lacking = np.setdiff1d(pool.labels, pool.labels[chosen])
+        if len(lacking):
             raise ValueError(
-                f"params.yaml: the split leaves no image of class {sorted(lacking)[0]} in {side}: "
-                f"its {_word(rows)} are too few or too large; change split.seed, the fraction or "
-                "folds, or add images of that class"
+                f"params.yaml: the split leaves no image of class {pool.class_names[lacking[0]]} "
+                f"in {side}: its {pool.unit} are too few or too large; change split.seed, the "
+                "fraction or folds, or add images of that class"
             )
 
 
-def _require_training_images(classes: pd.Series, subsets: pd.Series) -> None:
+def _require_training_images(classes: pd.Categorical, training: pd.Series) -> None:
     """Refuse published parts in which a class can be tested but not learnt."""
-    unlearnt = classes[~classes.isin(classes[subsets == "train"].unique())]
-    if len(unlearnt):
-        name = unlearnt.iloc[0]
-        count = (unlearnt == name).sum()
+    lacking = np.setdiff1d(classes.codes, classes.codes[training])
+    if len(lacking):
+        name, count = classes.categories[lacking[0]], np.count_nonzero(classes.codes == lacking[0])
         raise ValueError(
             f"class {name} has {count} images, but none for training (training images that equal a "
             "published val or test image do not count); add some, or remove the class from the "
             "source"
         )
-
-
-def _word(rows: pd.DataFrame) -> str:
-    return "images" if (rows["group"] == "").all() else "groups"

@@ -1,4 +1,4 @@
-"""What is known of a dataset's images in words: kept on the disk, as it may be of a million."""
+"""What is known of a dataset's images: kept on the disk, as there may be a million."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -7,20 +7,36 @@ import numpy as np
 import pandas as pd
 
 
-class ImageTexts:
-    """Ids, SHA-256 sums and errors of images, by row number."""
+class ImageFacts:
+    """Ids, SHA-256 sums, perceptual hashes and errors of images, by row number."""
 
     def __init__(self, database: sqlite3.Connection):
         self._database = database
         # SQLite numbers rows from 1 by itself.
-        database.execute("CREATE TABLE images (number INTEGER PRIMARY KEY, id, sha256, error)")
+        database.execute(
+            "CREATE TABLE images (number INTEGER PRIMARY KEY, id, sha256, error, hash INTEGER)"
+        )
 
     def __len__(self) -> int:
         return self._database.execute("SELECT count(*) FROM images").fetchone()[0]
 
-    def add(self, texts: Iterable[tuple[str, str, str]]) -> None:
-        """Take in SHA-256 sum, error and id of the images of the next rows."""
-        self._database.executemany("INSERT INTO images (sha256, error, id) VALUES (?, ?, ?)", texts)
+    def add(
+        self,
+        ids: Iterable[str],
+        sums: Iterable[str],
+        errors: Iterable[str],
+        hashes: np.ndarray,
+    ) -> None:
+        """Take in what is known of the images of the next rows, as many as there are `hashes`."""
+        rows = zip(hashes.view(np.int64).tolist(), sums, errors, ids, strict=False)
+        self._database.executemany(
+            "INSERT INTO images (hash, sha256, error, id) VALUES (?, ?, ?, ?)", rows
+        )
+
+    def read_hashes(self) -> np.ndarray:
+        """Read the perceptual hashes of all rows: uint64 (n,)."""
+        hashes = self._database.execute("SELECT hash FROM images ORDER BY number")
+        return np.fromiter((one for (one,) in hashes), np.int64, len(self)).view(np.uint64)
 
     def number(self, column: str) -> np.ndarray:
         """Number the texts of a column in their order; equal ones have one number.
