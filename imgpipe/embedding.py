@@ -2,9 +2,7 @@
 
 import numpy as np
 from joblib import cpu_count
-from openTSNE import TSNE
 from PIL import Image
-from sklearn.decomposition import PCA
 
 from imgpipe.images import to_picture
 from imgpipe.stage import progress_bar
@@ -53,6 +51,8 @@ def find_components(vectors: np.ndarray) -> np.ndarray:
     Returns:
         float32 (n, 50), or fewer columns where n or dimensions is smaller, but at least two.
     """
+    from sklearn.decomposition import PCA  # a second, which those who only choose rows save
+
     vectors = np.asarray(vectors, np.float32)
     if not np.ptp(vectors, axis=0).any():
         return np.zeros((len(vectors), 2), np.float32)
@@ -75,6 +75,8 @@ def place_neighbours(components: np.ndarray) -> np.ndarray:
     Source: van der Maaten & Hinton 2008, "Visualizing Data using t-SNE"; the start from the first
     components, Kobak & Berens 2019, "The art of using t-SNE for single-cell transcriptomics".
     """
+    from openTSNE import TSNE  # imports scikit-learn, too
+
     start = components[:, :2]
     if len(components) < 5:
         return start
