@@ -31,7 +31,7 @@ class ProjectCacheLocator(InTreeCacheLocator):
 
 
 # The user's own choice goes first, the user's own folder last: where nothing else can be written.
-config.CACHE_LOCATOR_CLASSES = config.CACHE_LOCATOR_CLASSES or (
+_LOCATORS = (
     f"UserProvidedCacheLocator,{__name__}.{ProjectCacheLocator.__name__},UserWideCacheLocator"
 )
 
@@ -42,10 +42,14 @@ def compile_function(function: Callable) -> Callable:
     What is kept is used until the function's own file changes. Of other files it must therefore
     call nothing that is compiled into it.
     """
+    others = config.CACHE_LOCATOR_CLASSES
+    config.CACHE_LOCATOR_CLASSES = others or _LOCATORS
     try:
         return njit(function, cache=True, **OPTIONS)
     except RuntimeError:  # neither its folder nor the user's own can be written
         return njit(function, **OPTIONS)
+    finally:
+        config.CACHE_LOCATOR_CLASSES = others
 
 
 def allocate_aligned(shape: tuple, dtype: type = np.float32) -> np.ndarray:
