@@ -14,6 +14,7 @@ from imgpipe.files import replacing, write_json
 
 SUBSETS = ("train", "val", "test")
 BLOCK_IMAGES = 256  # held in memory at once
+TABLE_ROWS = 1 << 14  # of a table of all images, held in memory at once
 
 
 def blocks(count: int, size: int = BLOCK_IMAGES) -> Iterator[slice]:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import union_categoricals
 
-from imgpipe.arrays import SUBSETS
+from imgpipe.arrays import SUBSETS, TABLE_ROWS
 from imgpipe.idx import open_idx
 from imgpipe.image_tree import WHOLE
 from imgpipe.images import decode_image
@@ -21,7 +21,6 @@ from imgpipe.raw import IDX_IMAGES, IDX_LABELS, IMAGE_ARCHIVE, IMAGE_INDEX
 from imgpipe.wording import word_error
 
 _PARTS = pd.CategoricalDtype([*SUBSETS, WHOLE])
-_INDEX_ROWS = 1 << 14  # of the table of image files, that are read at once
 _PLACE = struct.Struct("qq")  # offset and size of an image file in the archive
 
 
@@ -102,7 +101,7 @@ def _read_index(index: Path, types: dict[str, Any]) -> Iterator[pd.DataFrame]:
     """Read some columns of the table of image files, block by block: else it is held thrice."""
     try:
         yield from pd.read_csv(
-            index, usecols=list(types), dtype=types, keep_default_na=False, chunksize=_INDEX_ROWS
+            index, usecols=list(types), dtype=types, keep_default_na=False, chunksize=TABLE_ROWS
         )
     except ValueError as error:  # which pandas's own errors are, too
         raise ValueError(

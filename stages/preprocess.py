@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from imgpipe.arrays import BLOCK_IMAGES, SUBSETS, write_array
+from imgpipe.arrays import BLOCK_IMAGES, SUBSETS, TABLE_ROWS, write_array
 from imgpipe.images import fit_images
 from imgpipe.parallel import map_blocks
 from imgpipe.params import load_params
@@ -23,7 +23,6 @@ MANIFEST = Path("data/split/manifest.csv")
 ARRAYS = Path("data/arrays")
 # The other columns, of texts, would be most of this stage's memory.
 COLUMNS = {"row": np.int32, "label": np.int32, "subset": pd.CategoricalDtype(SUBSETS)}
-MANIFEST_ROWS = 1 << 16  # that are read at once
 BLOCK_BYTES = 1 << 20  # of images that pass from one process to another at once
 
 
@@ -45,7 +44,7 @@ def main():
 
 def read_manifest() -> pd.DataFrame:
     """Read what is needed of the manifest; in one go, it would be in memory three times."""
-    blocks = pd.read_csv(MANIFEST, usecols=list(COLUMNS), dtype=COLUMNS, chunksize=MANIFEST_ROWS)
+    blocks = pd.read_csv(MANIFEST, usecols=list(COLUMNS), dtype=COLUMNS, chunksize=TABLE_ROWS)
     return pd.concat(blocks)
 
 
