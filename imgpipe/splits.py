@@ -93,7 +93,7 @@ def split_images(table: pd.DataFrame, split: Split) -> pd.Series:
         chosen = _choose(table, classes, subsets == "train", split, subset, subset == folded)
         subsets.iloc[chosen] = subset
     codes = subsets.cat.codes
-    used = _SUBSETS.categories[: codes.max() + 1]
+    used = _SUBSETS.categories[: codes.max() + 1]  # LEFT_OUT, the last, only where there is one
     return pd.Series(pd.Categorical.from_codes(codes, used), table.index, name="subset")
 
 
