@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from imgpipe.arrays import blocks
+from imgpipe.footprint import choose_input_count
 from imgpipe.stage import progress_bar
 from imgpipe.trained import TrainedModel
 
@@ -79,9 +81,10 @@ def compute_penultimate(model: keras.Model, inputs: np.ndarray, rows: np.ndarray
     """
     below = keras.Model(model.inputs, model.layers[-1].input)
     vectors = np.empty((len(rows), prod(below.output.shape[1:])), np.float16)
-    for start in progress_bar(range(0, len(rows), 1024), unit=" batches", desc="penultimate layer"):
-        batch = below.predict_on_batch(inputs[rows[start : start + 1024]])
-        vectors[start : start + 1024] = batch.reshape(len(batch), -1)
+    parts = list(blocks(len(rows), choose_input_count(model)))
+    for block in progress_bar(parts, unit=" batches", desc="penultimate layer"):
+        batch = below.predict_on_batch(inputs[rows[block]])
+        vectors[block] = batch.reshape(len(batch), -1)
     return vectors
 
 

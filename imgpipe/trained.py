@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from imgpipe.arrays import blocks
 from imgpipe.backbones import build_backbone, choose_batch_size, extract_features
 from imgpipe.contract import (
     ARCHITECTURE,
@@ -18,6 +19,7 @@ from imgpipe.contract import (
     load_contract,
     read_json,
 )
+from imgpipe.footprint import choose_input_count, count_largest_output
 from imgpipe.stage import progress_bar
 from imgpipe.weights_files import load_weights
 from imgpipe.wording import shorten, word_error
@@ -36,6 +38,7 @@ _MODULES = frozenset(
     ]
 )
 _REMEDY = "run dvc repro"
+_LARGEST_OUTPUT = 1 << 27  # values of a layer, for one image: half a gigabyte in float32
 # Layers that run code of the file's, or read other files.
 _UNSAFE_LAYERS = frozenset(
     [
@@ -89,8 +92,8 @@ def predict_probabilities(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
     """
     outputs = []
     with progress_bar(total=len(inputs), unit=" images", desc="predict") as bar:
-        for start in range(0, len(inputs), 1024):
-            outputs.append(model.predict_on_batch(inputs[start : start + 1024]))
+        for block in blocks(len(inputs), choose_input_count(model)):
+            outputs.append(model.predict_on_batch(inputs[block]))
             bar.update(len(outputs[-1]))
     return np.concatenate(outputs)
 
@@ -132,10 +135,14 @@ def _build_stored_model(path: Path, weights: Path) -> keras.Model:
         text = json.dumps(content)
         # Without values, a model of any size takes no memory.
         with keras.StatelessScope(initialize_variables=False):
-            count = keras.models.model_from_json(text).count_params()
+            model = keras.models.model_from_json(text)
+            count, largest = model.count_params(), count_largest_output(model)
         if count > weights.stat().st_size:
             keras.utils.clear_session()  # Keras would give the values later
             raise ValueError(f"it has {count:,} parameters, which {weights.name} cannot hold")
+        if largest > _LARGEST_OUTPUT:
+            keras.utils.clear_session()
+            raise ValueError(f"a layer makes {largest:,} values of one image")
         return keras.models.model_from_json(text)
     except FileNotFoundError:
         raise FileNotFoundError(f"{weights}: no such file; {_REMEDY}") from None

@@ -14,6 +14,7 @@ from imgpipe.augmentation import augment_images
 from imgpipe.checkpoint import CHECKPOINT, TrainingState
 from imgpipe.determinism import make_deterministic
 from imgpipe.fast_layers import speed_up
+from imgpipe.footprint import choose_input_count
 from imgpipe.history import choose_epoch, has_stopped_rising
 from imgpipe.params import Params
 from imgpipe.schedules import build_schedule
@@ -200,14 +201,15 @@ def train_model(
         metrics=metrics,
         jit_compile=False,  # XLA is several times slower for these convolutions on a CPU
     )
+    input_count = choose_input_count(model)
     if not state.load(work / CHECKPOINT):
-        _adapt(model, plain_batches(*train, 1024))
+        _adapt(model, plain_batches(*train, input_count))
     total, first = recipe.epochs + recipe.augmented_epochs, len(state.history)
     if log and not first:
         log.begin(model, _show_inputs(*train, recipe, seed))
     if not _ends_early(state.history, recipe) and first < total:
         batches = training_batches(*train, recipe, seed, first)
-        val_batches, class_count = plain_batches(*val, 1024), model.output_shape[-1]
+        val_batches, class_count = plain_batches(*val, input_count), model.output_shape[-1]
         class_weights = None
         if recipe.label_smoothing:
             batches, val_batches = (_one_hot(b, class_count) for b in (batches, val_batches))

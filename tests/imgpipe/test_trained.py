@@ -4,6 +4,7 @@ import hashlib
 import json
 import resource
 
+import keras
 import numpy as np
 import pytest
 
@@ -135,6 +136,20 @@ def test_a_model_larger_than_its_weights_is_refused_without_its_memory(stored):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # KiB
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_model_of_enormous_maps_is_refused_without_their_memory(stored, nested):
+    folder, _ = stored
+    inner = [keras.layers.UpSampling2D(600), keras.layers.GlobalAveragePooling2D()]
+    inner = [keras.Sequential(inner)] if nested else inner
+    layers = [keras.Input((28, 28, 1)), *inner, keras.layers.Dense(3)]
+    with keras.StatelessScope(initialize_variables=False):
+        description = keras.Sequential(layers).to_json()
+    (folder / "model.json").write_text(description)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    refused(folder, "model.json", r"a layer makes 282,240,000 values of one image")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # KiB
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -169,6 +184,9 @@ def test_broken_json(stored, file, content, reason):
         ({"image_size": [28]}, "image_size: must be "),
         ({"image_size": [28, 10**9]}, r"image_size\.1: must be 1,000,000 or less"),
         ({"channels": 2}, "channels: "),
+        ({"channels": True}, "channels: "),
+        ({"class_names": ["a", "a", "b"]}, "class_names: must be 2 or more names, each once"),
+        ({"class_names": ["a\x1b[31m", "b", "c"]}, "class_names: must hold no line ends"),
         ({"backbone": {"network": "vgg16"}}, r"backbone\.weights: Field required"),
         ({"backbone": 3}, "backbone: "),
     ],
