@@ -27,20 +27,28 @@ def load_weights(model: keras.Model, path: Path, remedy: str) -> None:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no HDF5 file of arrays of numbers, is damaged, refers to other files, or
-            was made for another model.
+        ValueError: it is no HDF5 file of arrays of numbers, is damaged, refers to other files, was
+            made for another model, or holds infinite values or such that are no numbers.
     """
     try:
         _check_file(path)
         # Keras warns of layers for which it found nothing, and leaves them as they were.
         with warnings.catch_warnings(action="error", category=UserWarning):
             model.load_weights(path)
+        _check_values(model)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file; {remedy}") from None
     except Exception as error:  # HDF5 and Keras raise whatever there is on files that do not fit
         raise ValueError(
             f"{path}: does not hold the weights of {model.name} ({word_error(error)}); {remedy}"
         ) from None
+
+
+def _check_values(model: keras.Model) -> None:
+    """Refuse weights that make every answer wrong without a word: ReLU turns NaN into 0."""
+    for variable in model.variables:
+        if not np.isfinite(np.asarray(variable, np.float32)).all():
+            raise ValueError(f"{variable.path} in it is infinite or no number")
 
 
 def _check_file(path: Path) -> None:

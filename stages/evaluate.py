@@ -44,6 +44,11 @@ def main():
     images = open_array(ARRAYS / "test_images.npy")
     labels = np.array(open_array(ARRAYS / "test_labels.npy"))
     inputs = open_array(FEATURES / "test.npy") if contract.backbone else images
+    if len(inputs) != len(labels):
+        raise ValueError(
+            f"{FEATURES}/test.npy: has {len(inputs):,} rows for {len(labels):,} test images, so it "
+            "is of another run; run dvc repro"
+        )
 
     with importing_keras():
         from imgpipe.determinism import make_deterministic

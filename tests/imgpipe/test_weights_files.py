@@ -40,6 +40,16 @@ def test_what_was_saved_is_loaded(model, path):
         np.testing.assert_array_equal(weights, expected)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_refused(model, path, value):
+    """A network of them answers all the same, as ReLU makes 0 of NaN."""
+    with h5py.File(path, "r+") as file:
+        file[KERNEL][2, 1] = value
+    with pytest.raises(ValueError, match=r"own.weights.h5: .*kernel in it is infinite or no numb"):
+        load_weights(model, path, "give another")
+    model.set_weights([np.zeros_like(weights) for weights in model.get_weights()])
+
+
 KERNEL = "layers/dense/vars/0"
 
 
