@@ -83,6 +83,36 @@ def holding(path: Path, busy: str | None = None) -> Iterator[None]:
         yield
 
 
+def find_unreadable(place: Path) -> tuple[Path, str] | None:
+    """Find what no one could read in a folder, hidden files included, or the place itself.
+
+    Who reads a pipe waits for ever, and a device may never end.
+
+    Returns:
+        Its path, and what is wrong with it; None where all is well.
+    """
+    if not place.is_dir():
+        return _judge(place)
+    failed = []
+    for folder, subfolders, files in os.walk(place, onerror=failed.append):
+        for name in [*files, *(sub for sub in subfolders if not sub.isprintable())]:
+            if found := _judge(Path(folder, name)):
+                return found
+    return (Path(failed[0].filename), f"{failed[0].strerror}") if failed else None
+
+
+def _judge(path: Path) -> tuple[Path, str] | None:
+    try:
+        path.name.encode()
+        if path.is_dir() or path.is_file():
+            return None if os.access(path, os.R_OK) else (path, "may not be read")
+        return path, "is a link to nothing" if path.is_symlink() else "is no regular file"
+    except UnicodeEncodeError:
+        return path, "is no name in UTF-8"
+    except OSError as error:  # a link to itself
+        return path, f"cannot be looked up ({error.strerror})"
+
+
 def is_disk_full(error: BaseException) -> bool:
     """Tell whether an error says that there is no room for a file."""
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

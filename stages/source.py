@@ -8,10 +8,11 @@ the link is a file of one line.
 from pathlib import Path
 
 from imgpipe.addresses import hide_secrets
-from imgpipe.files import replacing
+from imgpipe.files import find_unreadable, replacing
 from imgpipe.params import load_params
 from imgpipe.schema import Dataset
 from imgpipe.stage import run_stage
+from imgpipe.wording import shorten
 
 SOURCE = Path("data/source")
 
@@ -41,7 +42,8 @@ def link_source(dataset: Dataset, name: str, path: Path) -> None:
 
     Raises:
         FileNotFoundError: the source does not exist, and there is no other.
-        ValueError: a list names a folder.
+        ValueError: a list names a folder; a pipe, a device or the like is there, which DVC would
+            wait for.
     """
     places = [Path(p).expanduser() for p in list_places(dataset) if not p.startswith("https://")]
     missing = [str(place) for place in places if not place.exists()]
@@ -49,6 +51,12 @@ def link_source(dataset: Dataset, name: str, path: Path) -> None:
         raise FileNotFoundError(
             f"params.yaml: datasets.{name}.source: {', '.join(missing)}: no such file or folder"
         )
+    for place in places:
+        if place.exists() and (found := find_unreadable(place)):
+            raise ValueError(
+                f"params.yaml: datasets.{name}.source: {shorten(found[0], 300)}: {found[1]}; mend "
+                "or remove it"
+            )
     if isinstance(dataset.source, list):
         path.mkdir()
         for number, file in enumerate(places):

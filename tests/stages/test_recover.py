@@ -1,5 +1,7 @@
 """stages.recover: what a killed DVC left half-written no longer stops the next one."""
 
+import os
+
 import pytest
 
 
@@ -21,4 +23,20 @@ def test_whole_files_stay(trained):
     (trained.folder / ".dvc/tmp/rwlock").write_text("{}")
     assert trained.run("python", "-m", "stages.recover").stdout == ""
     assert (trained.folder / ".dvc/tmp/rwlock").exists()
+    assert "up to date" in trained.run("dvc", "status").stdout
+
+
+def test_a_link_to_what_dvc_would_wait_for_is_removed(trained, tmp_path):
+    """A pipe in the folder that was the source: not even another source helped."""
+    (tmp_path / "photos").mkdir()
+    os.mkfifo(tmp_path / "photos/pipe")
+    source = trained.folder / "data/source"
+    source.unlink()
+    source.symlink_to(tmp_path / "photos")
+    said = trained.run("python", "-m", "stages.recover").stdout
+    assert (
+        said == "recover: data/source led to data/source/pipe, which is no regular file; unlinked\n"
+    )
+    assert not source.is_symlink() and (tmp_path / "photos/pipe").exists()
+    trained.run("timeout", "60", "dvc", "repro", "source")
     assert "up to date" in trained.run("dvc", "status").stdout

@@ -1,5 +1,8 @@
 """stages.source: a link for DVC to watch, and nothing of the user's ever touched."""
 
+import os
+import socket
+
 import pytest
 
 from imgpipe.schema import Dataset, PublicSource
@@ -34,6 +37,44 @@ def test_a_list_of_files_is_a_folder_of_links(link, tmp_path):
     path = link([str(file) for file in files])
     assert [inner.read_text() for inner in sorted(path.iterdir())] == ["b.zip", "a.zip"]
     assert all(inner.is_symlink() for inner in path.iterdir())
+
+
+def make_socket(path):
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(path))
+
+
+ODD = {
+    "a pipe": os.mkfifo,
+    "a socket": make_socket,
+    "a device": lambda path: path.symlink_to("/dev/zero"),
+    "nothing": lambda path: path.symlink_to("nowhere"),
+    "itself": lambda path: path.symlink_to(path.name),
+}
+
+
+@pytest.mark.parametrize("hidden", ["", "."])
+@pytest.mark.parametrize("make", ODD.values(), ids=ODD)
+def test_what_dvc_would_wait_for_or_fail_on_is_refused(link, tmp_path, make, hidden):
+    (tmp_path / "photos/a").mkdir(parents=True)
+    make(tmp_path / f"photos/a/{hidden}odd")
+    with pytest.raises(ValueError, match=rf"mine\.source: .*a/{hidden}odd: .*; mend or remove it"):
+        link(str(tmp_path / "photos"))
+
+
+@pytest.mark.parametrize("source", ["/dev/zero", "pipe"])
+def test_a_pipe_or_device_is_no_source(link, tmp_path, source):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match=r"mine\.source: .*: is no regular file; mend or remove"):
+        link(str(tmp_path / source))
+
+
+def test_a_name_that_is_not_utf8_is_refused(link, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / os.fsdecode(b"caf\xe9.jpg")).touch()
+    with pytest.raises(ValueError, match="is no name in UTF-8; mend or remove it") as caught:
+        link(str(tmp_path / "photos"))
+    assert str(caught.value).isprintable()
 
 
 def test_nothing_on_this_machine_is_a_line(link):
