@@ -4,12 +4,12 @@ import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from imgpipe.files import write_json
-from imgpipe.schema import Backbone, ImageSize
+from imgpipe.schema import Backbone, Channels, ClassNames, ImageSize
 from imgpipe.wording import shorten, word_error
 
 # The files of a trained model.
@@ -38,9 +38,9 @@ class Contract:
 
     dataset: str
     model: str
-    class_names: Annotated[list[str], Field(min_length=2)]
+    class_names: ClassNames
     image_size: ImageSize
-    channels: Literal[1, 3]
+    channels: Channels
     backbone: Backbone | None
 
 

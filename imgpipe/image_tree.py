@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from imgpipe.entries import Entry
+from imgpipe.wording import shorten
 
 SUFFIXES = frozenset(
     [
@@ -66,7 +67,8 @@ def find_layout(
         in a tree that is not cut, "whole"; or to None for a file outside the class folders.
 
     Raises:
-        ValueError: there are no images, or an image lies outside the class folders.
+        ValueError: there are no images, an image lies outside the class folders, or a folder that
+            `part_folders` names is not there.
     """
     firsts = {}  # of the images of each folder: of a million images there are a few folders
     for name in names:
@@ -84,6 +86,12 @@ def find_layout(
     ):
         around += 1
     outer, tops = steps[0][:around], {path[around].lower() for path in steps if len(path) > around}
+    missing = [name for name in (part_folders or {}).values() if name.lower() not in tops]
+    if missing:
+        raise ValueError(
+            f"part_folders in params.yaml names {', '.join(missing)}, but the folders are "
+            f"{shorten(', '.join(sorted(tops)), 200)}; name those, or set it to null"
+        )
     is_cut = bool(tops & set(parts))
     depth = around + (2 if is_cut else 1)  # of a file in a class folder
 

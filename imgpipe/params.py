@@ -88,11 +88,13 @@ def _check_source(checker: "_Checker", dataset: Dataset, name: str) -> None:
 
 
 def _check_home(checker: "_Checker", place: str, key: str) -> None:
-    """Refuse a path that begins with the home folder of nobody on this machine."""
+    """Refuse a path that begins with the home folder of nobody, or that no system could have."""
     try:
-        Path(place).expanduser()
+        Path(place).expanduser().exists()
     except RuntimeError:
         raise checker.error(key, place, "must begin with ~ or the ~name of a user here") from None
+    except OSError as error:
+        raise checker.error(key, place, f"cannot be looked up ({error.strerror})") from None
 
 
 def _check_model(checker: "_Checker", block: Any, name: str) -> tuple[Recipe, dict[str, Any]]:

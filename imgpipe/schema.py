@@ -4,6 +4,7 @@ A validator's message is written to follow `key=value`; imgpipe.params puts file
 """
 
 import re
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -48,6 +49,12 @@ Sha256 = Annotated[
 ]
 
 
+_ON_ONE_LINE = _rule(
+    lambda texts: all(map(str.isprintable, [texts] if isinstance(texts, str) else texts)),
+    "must hold no line ends and no control characters",
+)
+
+
 def _is_place(text: str) -> bool:
     return text.startswith("~") or is_address(text) or Path(text).is_absolute()
 
@@ -60,9 +67,43 @@ Source = Annotated[
         "must be an absolute path, begin with ~ or be an https:// address, or a list of such "
         "(experiments also run in other folders, where a relative path would mean another place)",
     ),
+    _ON_ONE_LINE,
 ]
 Pattern = Annotated[
-    str, _rule(lambda p: _group_count(p) == 1, "must be a regular expression with one (group)")
+    str,
+    _rule(lambda p: _group_count(p) == 1, "must be a regular expression with one (group)"),
+    _ON_ONE_LINE,
+]
+_LONGEST_NAME = 200  # characters
+# As folders' names are brought into one form, too.
+ClassNames = Annotated[
+    list[str],
+    AfterValidator(lambda names: [unicodedata.normalize("NFC", name) for name in names]),
+    _rule(lambda names: 2 <= len(set(names)) == len(names), "must be 2 or more names, each once"),
+    _rule(
+        lambda names: all(
+            name.strip() == name and 0 < len(name) <= _LONGEST_NAME for name in names
+        ),
+        f"must be names of 1 to {_LONGEST_NAME} characters, without blanks around them",
+    ),
+    _ON_ONE_LINE,
+]
+Channels = Annotated[
+    Any, _rule(lambda n: type(n) is int and n in (1, 3), "must be 1 or 3, a whole number")
+]
+PartFolders = Annotated[
+    dict[Literal["train", "val", "test"], str],
+    _rule(
+        lambda folders: len({name.lower() for name in folders.values()}) == len(folders) > 0,
+        "must name a folder for each of the parts that there are, each once",
+    ),
+    _rule(
+        lambda folders: (
+            all(name not in ("", ".", "..") for name in folders.values())
+            and not any("/" in name or "\\" in name for name in folders.values())
+        ),
+        "must be folders' names alone, without what lies around them",
+    ),
 ]
 Files = Annotated[
     dict[str, Sha256],
@@ -203,19 +244,10 @@ class Dataset(_Block):
     source: Source | None
     public_sources: list[PublicSource]
     files: Files | None
-    part_folders: dict[Literal["train", "val", "test"], str] | None
-    class_names: (
-        Annotated[
-            list[str],
-            _rule(
-                lambda names: 2 <= len(set(names)) == len(names),
-                "must be 2 or more names, each once",
-            ),
-        ]
-        | None
-    )
+    part_folders: PartFolders | None
+    class_names: ClassNames | None
     image_size: ImageSize
-    channels: Literal[1, 3]
+    channels: Channels
     group_pattern: Pattern | None
     on_bad_image: Literal["error", "skip"]
     split: Split
@@ -326,7 +358,7 @@ class Recipe(_Block):
     optimizer: Literal["adam", "adamw", "sgd", "rmsprop"]
     momentum: Share
     weight_decay: NonNegative
-    learning_rate: Positive
+    learning_rate: Annotated[Positive, _rule(lambda x: x <= 1000, "must be 1,000 or less")]
     schedule: Schedule | None
     early_stopping: EarlyStopping | None
     restore_best_weights: bool  # those of the epoch that was best on val; or of the last one

@@ -35,6 +35,12 @@ def test_folders_around_the_tree_are_stripped(tree, around):
     assert list(lay_out(names, None).values()) == list(lay_out(tree, None).values())
 
 
+def test_folders_of_parts_that_are_not_there_are_told_with_those_that_are():
+    for names in (CUT, [f"data/{name}" for name in CUT]):
+        with pytest.raises(ValueError, match="names trian, but the folders are test, train; name"):
+            lay_out(names, {"train": "trian", "test": "test"})
+
+
 def test_usual_names_of_parts_in_any_case():
     names = ["Training/a/1.jpg", "valid/a/2.jpg", "VALIDATION/b/3.jpg", "Test/b/4.jpg"]
     assert list(lay_out(names, None).values()) == [

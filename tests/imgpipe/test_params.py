@@ -335,6 +335,32 @@ def test_one_dropout_stands_for_all_layers(load):
             "datasets.fashion_mnist.channels=2 must be 1 or 3",
         ),
         (
+            {"datasets.fashion_mnist.channels": True},
+            "fashion_mnist.channels=True must be 1 or 3, a whole",
+        ),
+        (
+            {"datasets.fashion_mnist.channels": 3.0},
+            "fashion_mnist.channels=3 must be 1 or 3, a whole",
+        ),
+        ({"datasets.fashion_mnist.class_names": ["a", " "]}, "must be names of 1 to 200 char"),
+        ({"datasets.fashion_mnist.class_names": ["a", "a "]}, "without blanks around them"),
+        ({"datasets.fashion_mnist.class_names": ["é", "e\u0301"]}, "2 or more names, each once"),
+        ({"datasets.fashion_mnist.class_names": ["a", "b\u202ec"]}, "no line ends and no control"),
+        ({"datasets.fashion_mnist.source": "/tmp/x\ny"}, "must hold no line ends"),
+        ({"datasets.fashion_mnist.source": ["/tmp/x", "/tmp/\x1b[31m"]}, "must hold no line ends"),
+        ({"datasets.fashion_mnist.group_pattern": "(zz)\n"}, "must hold no line ends"),
+        (
+            {"datasets.fashion_mnist.part_folders": {}},
+            "part_folders={} must name a folder for each of the parts that there are, each once",
+        ),
+        ({"datasets.fashion_mnist.part_folders": {"train": "a", "val": "A"}}, "each once"),
+        (
+            {"datasets.fashion_mnist.part_folders": {"train": "data/train"}},
+            "must be folders' names alone, without what lies around them",
+        ),
+        ({"datasets.fashion_mnist.part_folders": {"train": ".."}}, "must be folders' names alone"),
+        ({"models.cnn1.learning_rate": 1e300}, "learning_rate=1e+300 must be 1,000 or less"),
+        (
             {"datasets.fashion_mnist.class_names": ["a", "a"]},
             "must be 2 or more names, each once",
         ),
@@ -559,7 +585,7 @@ def test_a_file_that_is_no_text(tmp_path):
         ({"datasets.fashion_mnist.source": "~nobody-here/x"}, "must begin with ~ or the ~name of a"),
         (
             {"model": "vgg16", "models.vgg16.backbone.weights": "/" + "x" * 5000},
-            "must hold its SHA-256 sum (and it cannot be read: File name too long)",
+            "… cannot be looked up (File name too long)",
         ),
         (
             {"model": "vgg16", "models.vgg16.backbone.weights": "~nobody-here/x"},
