@@ -92,7 +92,10 @@ def _list_image_files(index: Path, class_names: list[str] | None) -> tuple[pd.Da
             "null to take the folders' names"
         )
     if len(found) < 2:
-        raise ValueError(f"all images are in one class folder, {found[0]}; two or more are needed")
+        raise ValueError(
+            f"all images are in one class folder, {found[0]}, where two or more are needed; add a "
+            "folder of images of another class"
+        )
     labels = np.array([class_names.index(name) for name in found], np.int32)[classes.codes]
     return pd.DataFrame({"label": labels, "part": pd.concat(parts)}), class_names
 
@@ -176,6 +179,11 @@ def _list_idx_images(folder: Path, class_names: list[str] | None) -> tuple[pd.Da
         )
     table = pd.concat(tables, ignore_index=True)
     class_count = int(table["label"].max()) + 1
+    if table["label"].nunique() < 2:
+        raise ValueError(
+            f"{folder}: all images have the label {class_count - 1}, where two or more classes are "
+            "needed; add images of another class"
+        )
     if class_names is None:
         missing = set(range(class_count)) - set(table["label"])
         if missing:

@@ -128,8 +128,19 @@ def test_classes_of_an_archive_in_the_order_asked_for(archive):
 
 def test_a_single_class_is_refused(tmp_path):
     write_image_files(tmp_path, {"whole/a/1.png": b"", "whole/a/2.png": b""})
-    with pytest.raises(ValueError, match="all images are in one class folder, a"):
+    with pytest.raises(
+        ValueError, match=r"all images are in one class folder, a, .*; add a folder"
+    ):
         list_raw_images(tmp_path, None)
+
+
+@pytest.mark.parametrize("class_names", [None, ["a", "b"]])
+def test_a_single_label_is_refused(tmp_path, class_names):
+    for part, count in (("train", 6), ("t10k", 3)):
+        write_idx(tmp_path / f"{part}-images-idx3-ubyte", np.zeros((count, 5, 5)))
+        write_idx(tmp_path / f"{part}-labels-idx1-ubyte", np.zeros(count))
+    with pytest.raises(ValueError, match=r"all images have the label 0, .*; add images of another"):
+        list_raw_images(tmp_path, class_names)
 
 
 @pytest.mark.parametrize(
