@@ -276,10 +276,16 @@ def _read_tar_list(archive: tarfile.TarFile) -> Iterator[Member]:
             raise tarfile.ReadError(f"it has more than {_MOST_GLOBAL_HEADERS} global headers")
         place = member.offset_data if member.isfile() or member.isdir() else None
         yield Member(member.name, member.size, member.isdir(), place)
-    # A list that is cut between two members reads like a shorter one, but for its last block.
+    # A list that is cut between two members reads like a shorter one, but for its last block; and
+    # so does one in which a block of zeros, which ends it, has taken a member's place.
     archive.fileobj.seek(archive.offset)
     if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         raise tarfile.ReadError("its end is missing")
+    while block := archive.fileobj.read(1 << 20):
+        if block.strip(b"\0"):
+            raise tarfile.ReadError(
+                "more follows its end; if it is several archives in one file, give each by itself"
+            )
 
 
 def _open_tar_member(archive: tarfile.TarFile, start: int, size: int) -> BinaryIO:

@@ -1,8 +1,11 @@
 """imgpipe.entries: whatever holds the files, the same list of names and bytes."""
 
+import bz2
 import copy
 import errno
+import gzip
 import io
+import lzma
 import os
 import stat
 import struct
@@ -159,6 +162,37 @@ def test_a_tar_that_is_cut_between_two_members(tmp_path):
     path.write_bytes(path.read_bytes()[: 3 * (512 + 10240)])
     with pytest.raises(ValueError, match=r"a\.tar: is not a whole tar archive .*end is missing"):
         read(tmp_path, path)
+
+
+@pytest.mark.parametrize("compression", ["", "gz", "bz2", "xz"])
+@pytest.mark.parametrize("damage", ["zeros", "another tar", "one byte"])
+def test_what_follows_the_end_of_a_tar_is_not_lost_unseen(tmp_path, compression, damage):
+    """A block of zeros ends the list of members, wherever it stands."""
+    content = write_tar(tmp_path / "a", MANY).read_bytes()
+    if damage == "zeros":
+        start = 3 * (512 + 10240)
+        content = content[:start] + bytes(512) + content[start + 512 :]
+    else:
+        content += content if damage == "another tar" else bytes(3 << 20) + b"x"
+    path = write_packed(tmp_path / "a.tar", content, compression)
+    with pytest.raises(
+        ValueError, match=r"a\.tar: is not a whole tar archive .*give each by itself"
+    ):
+        read(tmp_path, path)
+
+
+@pytest.mark.parametrize("compression", ["", "gz", "bz2", "xz"])
+@pytest.mark.parametrize("zeros", [0, 1, 700, 3 << 20])
+def test_a_tar_ends_with_any_number_of_zeros(tmp_path, compression, zeros):
+    content = write_tar(tmp_path / "a", FILES).read_bytes().rstrip(b"\0")
+    content += bytes(-len(content) % 512 + 512 + zeros)
+    assert read(tmp_path, write_packed(tmp_path / "a.tar", content, compression)) == FILES
+
+
+def write_packed(path, content, compression):
+    pack = {"": bytes, "gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}[compression]
+    path.write_bytes(pack(content))
+    return path
 
 
 def test_a_truncated_zip(tmp_path):
