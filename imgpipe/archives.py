@@ -274,6 +274,8 @@ def _read_tar_list(archive: tarfile.TarFile) -> Iterator[Member]:
             raise tarfile.ReadError("a member is longer than the archive")
         if len(archive.pax_headers) > _MOST_GLOBAL_HEADERS:
             raise tarfile.ReadError(f"it has more than {_MOST_GLOBAL_HEADERS} global headers")
+        if "size" in archive.pax_headers:  # each file would be cut to it
+            raise tarfile.ReadError("it has a global header that sets the size of all members")
         place = member.offset_data if member.isfile() or member.isdir() else None
         yield Member(member.name, member.size, member.isdir(), place)
     # A list that is cut between two members reads like a shorter one, but for its last block; and

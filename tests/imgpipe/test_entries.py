@@ -438,6 +438,14 @@ END = bytes(1024)
             ),
             "more than 100 global headers",
         ),
+        (
+            tar_header("x", 512, tarfile.XGLTYPE)
+            + b"9 size=3\n".ljust(512, b"\0")
+            + tar_header("x", 512)
+            + b"content".ljust(512, b"\0")
+            + END,
+            "a global header that sets the size of all members",
+        ),
     ],
 )
 @pytest.mark.parametrize("follows_a_member", [False, True])
