@@ -11,6 +11,7 @@ import io
 import itertools
 import lzma
 import stat
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -26,6 +27,7 @@ MOST_FILES = 1_000_000  # in a source
 _LEAST_BOMB, _BOMB_FACTOR = 64 << 20, 200
 _LARGEST_ZIP_LIST = 512 << 20  # bytes; a million files with long names take half of it
 _ZIP_HEADER_SIZE = 30  # bytes before a member's name and content
+_LONGEST_ZIP_END = 76 + 22 + (1 << 16)  # bytes: ZIP64's records, the end record, a comment
 _UNREAL_KINDS = (stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK)
 # Headers that tell more about the member after them: long names, times, owners.
 _TAR_EXTENSIONS = (
@@ -117,6 +119,7 @@ def list_zip(path: Path, stack: contextlib.ExitStack) -> tuple[Iterator[Member],
     if archive is None:
         raise too_many_files(path)
     members = archive.infolist()
+    _refuse_other_count(reader, len(members), path)
     _refuse_shared_bytes(members, archive.start_dir, path)
     unpacked_size = sum(member.file_size for member in members)
     _refuse_bomb(unpacked_size, sum(member.compress_size for member in members), str(path))
@@ -141,6 +144,24 @@ class _ZipReader(io.BufferedReader):
             self.list_is_too_long = True
             return b""
         return content
+
+
+def _refuse_other_count(file: BinaryIO, count: int, path: Path) -> None:
+    """Refuse a list that has another number of members than the zip's end says: one is damaged."""
+    file.seek(max(0, file.seek(0, io.SEEK_END) - _LONGEST_ZIP_END))
+    content = file.read()
+    end = content.rfind(b"PK\x05\x06")
+    wide = end - 76  # where ZIP64's records, if there are any, begin
+    if wide >= 0 and content.startswith(b"PK\x06\x06", wide):
+        (said,) = struct.unpack_from("<Q", content, wide + 32)
+    else:
+        (said,) = struct.unpack_from("<H", content, end + 10)
+        said += count >> 16 << 16  # without ZIP64 some programs, macOS's too, drop what is above
+    if said != count:
+        raise ValueError(
+            f"{path}: is not a whole zip archive (its list has {count:,} members where its end "
+            f"says {said:,}); fetch or make it again"
+        )
 
 
 def _refuse_shared_bytes(members: list[zipfile.ZipInfo], end: int, path: Path) -> None:

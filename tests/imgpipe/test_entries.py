@@ -282,7 +282,7 @@ def test_a_zip_of_millions_is_refused_before_it_is_listed(tmp_path):
     record = write_zip(tmp_path / "one", {"a": b""}).read_bytes()
     start, end = record.index(b"PK\x01\x02"), record.index(b"PK\x05\x06")
     entry, count = record[start:end], 1_000_001
-    # What the end record says of the number is not asked.
+    # Its end says that there is one, which is not asked so early.
     last = record[end : end + 12] + struct.pack("<LLH", len(entry) * count, start, 0)
     (tmp_path / "a.zip").write_bytes(record[:start] + entry * count + last)
     tracemalloc.start()
@@ -502,6 +502,41 @@ def test_a_large_file_of_zeros_is_no_archive_and_is_not_unpacked(tmp_path):
     with open_entries([path], tmp_path) as found:
         assert [(entry.name, entry.size) for entry in found] == [("test_batch.bin", 300 << 20)]
     assert time.monotonic() - started < 2
+
+
+def set_count(content, count):
+    """Have a zip's end record say another number of members."""
+    end = content.rindex(b"PK\x05\x06")
+    return content[: end + 8] + struct.pack("<HH", count, count) + content[end + 12 :]
+
+
+@pytest.mark.parametrize("said", [0, 1, 19, 21, 60_000])
+@pytest.mark.parametrize("comment", [b"", b"a comment"])
+def test_a_zip_whose_end_says_another_number_of_members(tmp_path, said, comment):
+    path = write_zip(tmp_path / "a.zip", MANY)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = comment
+    path.write_bytes(set_count(path.read_bytes(), said))
+    told = rf"a\.zip: is not a whole zip archive .*has 20 members where its end says {said:,}\)"
+    with pytest.raises(ValueError, match=told):
+        read(tmp_path, path)
+
+
+def test_a_zip_of_more_members_than_its_end_can_count(tmp_path):
+    """ZIP64's record counts them; without it, as macOS writes them, the end counts modulo 65,536."""
+    count = (1 << 16) + 3
+    path = write_zip(tmp_path / "a.zip", {f"{n}": b"" for n in range(count)})
+    content = path.read_bytes()
+    wide = content.rindex(b"PK\x06\x06")
+    other = content[: wide + 32] + struct.pack("<Q", count + 1) + content[wide + 40 :]
+    without = content[:wide] + set_count(content[content.rindex(b"PK\x05\x06") :], 3)
+    for whole in (content, without):
+        path.write_bytes(whole)
+        with open_entries([path], tmp_path) as found:
+            assert len(found) == count
+    path.write_bytes(other)
+    with pytest.raises(ValueError, match=r"has 65,539 members where its end says 65,540"):
+        read(tmp_path, path)
 
 
 def test_a_part_of_a_zip_on_several_disks(tmp_path):
