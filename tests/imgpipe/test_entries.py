@@ -292,6 +292,23 @@ def test_a_zip_of_millions_is_refused_before_it_is_listed(tmp_path):
     tracemalloc.stop()
 
 
+def test_a_zip_of_long_names_by_the_hundred_thousand_is_refused_before_it_is_listed(tmp_path):
+    """Each name is held as long as the archive is open: half of this would take half a gigabyte."""
+    record = write_zip(tmp_path / "one", {"a" * 1020: b""}).read_bytes()
+    start, end = record.index(b"PK\x01\x02"), record.index(b"PK\x05\x06")
+    entry, count = record[start:end], 250_000
+    last = record[end : end + 12] + struct.pack("<LLH", len(entry) * count, start, 0)
+    with (tmp_path / "a.zip").open("wb") as file:
+        file.write(record[:start])
+        file.writelines([entry] * count)
+        file.write(last)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"a\.zip: holds more than 1,000,000 files"):
+        read(tmp_path, tmp_path / "a.zip")
+    assert tracemalloc.get_traced_memory()[1] < 300 << 20
+    tracemalloc.stop()
+
+
 def listed(name, **changes):
     member = zipfile.ZipInfo(name)
     for key, value in changes.items():
