@@ -24,8 +24,8 @@ from imgpipe.archives import (
 from imgpipe.database import temporary_database
 from imgpipe.wording import shorten
 
-# What systems leave behind in folders and archives.
-_LITTER = ("__MACOSX", "Thumbs.db", "desktop.ini")
+# What systems leave behind in folders and archives; the last is the icon of a Mac's folder.
+_LITTER = ("__MACOSX", "Thumbs.db", "desktop.ini", "Icon\r")
 _ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _LONGEST_NAME = 1024  # characters
 
@@ -85,11 +85,24 @@ class Entries:
             if found is not None:
                 yield found, self._entry(file)
 
-    def add(self, files: Iterable[tuple[str, int, Any]], opener: Opener) -> None:
-        """Take in files of one path, as name, size and place, but for what systems leave behind."""
+    def add(self, files: Iterable[tuple[str, int, Any]], opener: Opener, holder: Path) -> None:
+        """Take in the files of one path, but for what systems leave behind.
+
+        Args:
+            files: name as it is there, size and place.
+            opener: opens what is at a place.
+            holder: the path.
+
+        Raises:
+            ValueError: a name leads out of it, or is too long.
+        """
         source = len(self._openers)
         self._openers.append(opener)
-        rows = ((name, size, source, place) for name, size, place in files if not _is_litter(name))
+        rows = (
+            (_clean(name, holder), size, source, place)
+            for name, size, place in files
+            if not _is_litter(name)  # first: such a name may be one that would be refused
+        )
         self._database.executemany("INSERT INTO files VALUES (?, ?, ?, ?)", rows)
 
     def refuse_one_place(self, where: str) -> None:
@@ -159,7 +172,7 @@ def open_entries(paths: list[Path], scratch: Path) -> Iterator[Entries]:
     with contextlib.ExitStack() as stack:
         entries = Entries(stack.enter_context(temporary_database()))
         for path in paths:
-            entries.add(*_list_path(path, scratch, stack))
+            entries.add(*_list_path(path, scratch, stack), path)
             if len(entries) > MOST_FILES:
                 raise too_many_files(path)
         entries.refuse_one_place(" and ".join(map(str, paths)))
@@ -185,7 +198,7 @@ def _list_path(
         return _check_members(members, path), opener
     if path.name.lower().endswith(_ARCHIVE_SUFFIXES):
         raise ValueError(f"{path}: is not a whole archive; fetch or make it again")
-    file = (_clean(path.name, path), path.stat().st_size, path.name)
+    file = (path.name, path.stat().st_size, path.name)
     return [file], functools.partial(_open_file, path.parent)
 
 
@@ -194,11 +207,11 @@ def _open_file(folder: Path, name: str, size: int) -> BinaryIO:
 
 
 def _check_members(members: Iterable[Member], archive: Path) -> Iterator[tuple[str, int, Any]]:
-    """Check all names of an archive, and keep its files."""
+    """Check the folders' names of an archive, and keep its files."""
     for member in members:
         if not member.is_folder:
-            yield _clean(member.name, archive), member.size, member.place
-        elif member.name.strip("./"):  # "./" is the archive's own top
+            yield member.name, member.size, member.place
+        elif member.name.strip("./") and not _is_litter(member.name):  # "./" is the archive itself
             _clean(member.name.removesuffix("/"), archive)
 
 
@@ -221,7 +234,7 @@ def _list_folder(folder: Path) -> Iterator[tuple[str, int, str]]:
             if not path.is_file():
                 raise ValueError(f"{path}: is no regular file; remove it")
             place = path.relative_to(folder).as_posix()
-            yield _clean(place, folder), path.stat().st_size, place
+            yield place, path.stat().st_size, place
 
 
 def _fail(error: OSError) -> NoReturn:
@@ -252,4 +265,5 @@ def _fold_case(path: str) -> str:
 
 
 def _is_litter(name: str) -> bool:
-    return any(step.startswith(".") or step in _LITTER for step in name.split("/"))
+    steps = set(name.replace("\\", "/").split("/")) - {".", ".."}  # which lead somewhere
+    return any(step.startswith(".") or step in _LITTER for step in steps)

@@ -78,6 +78,18 @@ def test_what_systems_leave_behind_is_left_out(tmp_path):
     assert read(tmp_path, write_zip(tmp_path / "a.zip", files)) == FILES
 
 
+def test_litter_is_left_out_before_its_name_is_judged(tmp_path):
+    """A Mac's folder with an icon of its own, as its Finder packs it."""
+    litter = ["cats/Icon\r", "__MACOSX/cats/._Icon\r", "a/.b\n/c", ".x" * 600, "__MACOSX/\n/"]
+    files = FILES | dict.fromkeys(litter, b"")
+    assert read(tmp_path, write_zip(tmp_path / "a.zip", files)) == FILES
+    assert read(tmp_path, write_tar(tmp_path / "a.tar", files)) == FILES
+    assert read(tmp_path, write_folder(tmp_path / "a", FILES | {"cats/Icon\r": b""})) == FILES
+    for name in ("../a.jpg", "a/../../b.jpg", "cats/icon\r"):
+        with pytest.raises(ValueError, match="is no name of a file within it"):
+            read(tmp_path, write_zip(tmp_path / "b.zip", FILES | {name: b""}))
+
+
 def test_names_are_composed_and_without_backslashes(tmp_path):
     decomposed = unicodedata.normalize("NFD", "é")
     files = {f"{decomposed}/1.jpg": b"", "b\\2.jpg": b"", "./c/3.jpg": b""}
