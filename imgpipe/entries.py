@@ -27,6 +27,12 @@ from imgpipe.wording import shorten
 # What systems leave behind in folders and archives; the last is the icon of a Mac's folder.
 _LITTER = ("__MACOSX", "Thumbs.db", "desktop.ini", "Icon\r")
 _ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+# How archives begin that are not read, whatever their names.
+_OTHER_ARCHIVES = {
+    b"7z\xbc\xaf\x27\x1c": "7z",
+    b"Rar!\x1a\x07": "rar",
+    b"\x28\xb5\x2f\xfd": "zst",
+}
 _LONGEST_NAME = 1024  # characters
 
 
@@ -164,9 +170,9 @@ def open_entries(paths: list[Path], scratch: Path) -> Iterator[Entries]:
 
     Raises:
         FileNotFoundError: a path does not exist.
-        ValueError: an archive is damaged, encrypted, made to fill a disk, or holds links or names
-            that lead out of it; a folder holds links to folders; two files have one name, or names
-            that differ only by case; there are more than MOST_FILES files.
+        ValueError: an archive is of another kind, damaged, encrypted, made to fill a disk, or holds
+            links or names that lead out of it; a folder holds links to folders; two files have one
+            name, or names that differ only by case; there are more than MOST_FILES files.
         OSError: there is no room for temporary files.
     """
     with contextlib.ExitStack() as stack:
@@ -193,6 +199,7 @@ def _list_path(
     if is_tar(path):
         members, opener = list_tar(path, scratch, stack)
         return _check_members(members, path), opener
+    _refuse_other_archive(path)
     if is_zip(path):
         members, opener = list_zip(path, stack)
         return _check_members(members, path), opener
@@ -200,6 +207,19 @@ def _list_path(
         raise ValueError(f"{path}: is not a whole archive; fetch or make it again")
     file = (path.name, path.stat().st_size, path.name)
     return [file], functools.partial(_open_file, path.parent)
+
+
+def _refuse_other_archive(path: Path) -> None:
+    with path.open("rb") as file:
+        start = file.read(max(map(len, _OTHER_ARCHIVES)))
+    kinds = [kind for begin, kind in _OTHER_ARCHIVES.items() if start.startswith(begin)]
+    if path.suffix.lower() == ".lzma":  # which begins with no mark of its own
+        kinds.append("lzma")
+    if kinds:
+        raise ValueError(
+            f"{path}: is packed as {kinds[0]}, which is not read; unpack it, or give it as zip or "
+            "tar"
+        )
 
 
 def _open_file(folder: Path, name: str, size: int) -> BinaryIO:

@@ -235,6 +235,23 @@ def test_a_full_disk_is_not_called_a_damaged_archive(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
+@pytest.mark.parametrize(
+    ("name", "start", "kind"),
+    [
+        ("a.7z", b"7z\xbc\xaf\x27\x1c\0\4", "7z"),
+        ("a.rar", b"Rar!\x1a\x07\x01\0", "rar"),
+        ("a.tar.zst", b"\x28\xb5\x2f\xfd\x04", "zst"),
+        ("photos", b"Rar!\x1a\x07\0", "rar"),
+        ("a.tar.LZMA", lzma.compress(b"x", lzma.FORMAT_ALONE), "lzma"),
+    ],
+)
+def test_archives_of_another_kind_are_named(tmp_path, name, start, kind):
+    (tmp_path / name).write_bytes(start)
+    told = f"{name}: is packed as {kind}, which is not read; unpack it, or give it as zip or tar$"
+    with pytest.raises(ValueError, match=told):
+        read(tmp_path, tmp_path / name)
+
+
 def test_a_missing_path(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere: no such file or folder"):
         read(tmp_path, tmp_path / "nowhere")
