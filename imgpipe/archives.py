@@ -70,7 +70,8 @@ def named_damage(what: str, errors: tuple[type[Exception], ...] = _DAMAGE) -> It
     try:
         yield
     except (*errors, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+        of_system = isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
+        if of_system or isinstance(error, PermissionError):
             raise  # the disk's or the system's word, not a decompressor's
         raise ValueError(f"{what} ({word_error(error)}); fetch or make it again") from None
 

@@ -57,6 +57,7 @@ class Entry:
         """Open the file for reading.
 
         Raises:
+            PermissionError: it may not be read.
             ValueError: its bytes, or those of the archive that holds it, are damaged.
         """
         with (
@@ -170,6 +171,7 @@ def open_entries(paths: list[Path], scratch: Path) -> Iterator[Entries]:
 
     Raises:
         FileNotFoundError: a path does not exist.
+        PermissionError: a file or folder may not be read.
         ValueError: an archive is of another kind, damaged, encrypted, made to fill a disk, or holds
             links or names that lead out of it; a folder holds links to folders; two files have one
             name, or names that differ only by case; there are more than MOST_FILES files.
@@ -178,11 +180,24 @@ def open_entries(paths: list[Path], scratch: Path) -> Iterator[Entries]:
     with contextlib.ExitStack() as stack:
         entries = Entries(stack.enter_context(temporary_database()))
         for path in paths:
-            entries.add(*_list_path(path, scratch, stack), path)
+            with named_permission():
+                entries.add(*_list_path(path, scratch, stack), path)
             if len(entries) > MOST_FILES:
                 raise too_many_files(path)
         entries.refuse_one_place(" and ".join(map(str, paths)))
         yield entries
+
+
+@contextlib.contextmanager
+def named_permission() -> Iterator[None]:
+    """Turn the system's word on what may not be read into an error that says what to do."""
+    try:
+        yield
+    except PermissionError as error:
+        raise PermissionError(
+            f"{error.filename}: cannot be read for want of permission; make it readable (chmod "
+            "-R u+rX, or its owner)"
+        ) from None
 
 
 def _list_path(
@@ -223,7 +238,8 @@ def _refuse_other_archive(path: Path) -> None:
 
 
 def _open_file(folder: Path, name: str, size: int) -> BinaryIO:
-    return (folder / name).open("rb")
+    with named_permission():
+        return (folder / name).open("rb")
 
 
 def _check_members(members: Iterable[Member], archive: Path) -> Iterator[tuple[str, int, Any]]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from imgpipe.addresses import hide_secrets, is_address, local_path
 from imgpipe.downloads import download, one_line
-from imgpipe.entries import Entries, open_entries
+from imgpipe.entries import Entries, named_permission, open_entries
 from imgpipe.files import is_disk_full, remove, sha256_of_file
 from imgpipe.published import fetch_files
 from imgpipe.raw import store_raw
@@ -34,6 +34,7 @@ def fetch_dataset(
     Raises:
         ValueError: no source has what is needed, or an address has other bytes than it had.
         FileNotFoundError: the own source does not exist.
+        PermissionError: it may not be read.
         OSError: its address does not answer.
     """
     work = scratch / "work"
@@ -89,10 +90,11 @@ def _names_published_files(own: str | list[str], files: list[str]) -> bool:
     if any(map(is_address, places)):
         return len(places) == 1 and places[0].endswith("/")  # the address of a mirror
     paths = [_expand(place) for place in places]
-    if not all(path.exists() for path in paths):
-        return True  # told as one of the sources that failed
-    names = {path.name for path in paths}
-    names |= {inner.name for path in paths if path.is_dir() for inner in path.iterdir()}
+    with named_permission():
+        if not all(path.exists() for path in paths):
+            return True  # told as one of the sources that failed
+        names = {path.name for path in paths}
+        names |= {inner.name for path in paths if path.is_dir() for inner in path.iterdir()}
     return any({file, f"{file}.gz"} & names for file in files)
 
 

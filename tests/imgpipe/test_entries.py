@@ -14,6 +14,7 @@ import time
 import tracemalloc
 import unicodedata
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -528,6 +529,28 @@ def test_what_is_neither_file_nor_folder(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ValueError, match="pipe: is no regular file"):
         read(tmp_path, tmp_path / "pipe")
+
+
+@pytest.mark.parametrize("forbidden", ["a", "a/dogs", "a/cats/1.jpg", "a.zip", "a.tar"])
+def test_what_may_not_be_read_is_named(tmp_path, monkeypatch, forbidden):
+    """Tests may run as root, who may read everything."""
+    write_zip(tmp_path / "a.zip", FILES)
+    write_tar(tmp_path / "a.tar", FILES)
+    write_folder(tmp_path / "a", FILES)
+
+    def refusing(function):
+        def call(path, *arguments, **options):
+            if str(path) == str(tmp_path / forbidden):
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return function(path, *arguments, **options)
+
+        return call
+
+    monkeypatch.setattr(os, "scandir", refusing(os.scandir))
+    monkeypatch.setattr("pathlib.Path.open", refusing(Path.open))
+    told = f"^{tmp_path / forbidden}: cannot be read for want of permission; make it readable"
+    with pytest.raises(PermissionError, match=told):
+        read(tmp_path, tmp_path / (forbidden if "." in forbidden[:3] else "a"))
 
 
 def test_folders_nested_beyond_reason(tmp_path):

@@ -175,6 +175,22 @@ def test_published_archives_by_name_must_have_the_pinned_sum(tmp_path):
         fetch(tmp_path / "3", source=str(path), files=pinned)
 
 
+def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("pathlib.Path.iterdir", refuse)
+    with pytest.raises(
+        PermissionError, match=rf"^{tmp_path}: cannot be read for want of permission"
+    ):
+        fetch_dataset(
+            make_dataset(source=str(tmp_path), files={"a.zip": "0" * 64}),
+            tmp_path,
+            tmp_path / "scratch",
+            {},
+        )
+
+
 def test_images_in_place_of_the_published_files(tmp_path):
     """Another form of the data is nothing that a sum could be pinned for."""
     path = write_zip(tmp_path / "jpg.zip", IMAGES)
