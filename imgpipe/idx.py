@@ -1,5 +1,7 @@
 """The IDX format of MNIST and its kin: a header, then one array of unsigned bytes."""
 
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +52,33 @@ def open_idx(path: Path) -> np.ndarray:
 
 def write_idx(path: Path, array: np.ndarray) -> None:
     """Write a uint8 array as an IDX file."""
-    header = bytes([0, 0, _UNSIGNED_BYTE, array.ndim])
+    with appending_idx(path) as append:
+        append(array)
+
+
+@contextlib.contextmanager
+def appending_idx(path: Path) -> Iterator[Callable[[np.ndarray], None]]:
+    """Write an IDX file block by block: the whole array need not be in memory.
+
+    Yields:
+        A function that takes uint8 (n, …), the next block; all must have one shape but for n.
+    """
+    count, shape = 0, None
     with path.open("wb") as file:
-        file.write(header + np.array(array.shape, ">u4").tobytes())
-        file.write(memoryview(np.ascontiguousarray(array, np.uint8)).cast("B"))
+
+        def append(block: np.ndarray) -> None:
+            nonlocal count, shape
+            if shape is None:
+                shape = block.shape[1:]
+                file.write(_make_header(0, shape))
+            count += len(block)
+            file.write(np.ascontiguousarray(block, np.uint8))
+
+        yield append
+        file.seek(0)
+        file.write(_make_header(count, shape))  # now that the count is known
+
+
+def _make_header(count: int, shape: tuple[int, ...]) -> bytes:
+    dimensions = (count, *shape)
+    return bytes([0, 0, _UNSIGNED_BYTE, len(dimensions)]) + np.array(dimensions, ">u4").tobytes()

@@ -15,47 +15,51 @@ _NUMBERS = b'0123456789+-.eE", \t\r\n'  # what lines may consist of
 _BLOCK = 8 << 20  # bytes parsed at once, give or take a line
 
 
-def parse_pixel_csv(file: BinaryIO, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Turn a CSV file into images and labels.
+def parse_pixel_csv(file: BinaryIO, name: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Turn a CSV file into images and labels, block by block.
 
     Args:
-        file: the CSV file; row by row the pixels of square grey images.
+        file: the CSV file, of any length; row by row the pixels of square grey images.
         name: of the file, for errors.
 
-    Returns:
-        uint8 (n, side, side) and uint8 (n,).
+    Yields:
+        uint8 (n, side, side) and uint8 (n,), of the next n images.
 
     Raises:
         ValueError: another header, a line that is too short or too long, or a value that is no
             whole number from 0 to 255.
     """
-    import pandas as pd  # a third of a second, which the other formats save
-
-    images, labels = [], []
+    count = 0
     try:
-        with warnings.catch_warnings():
-            # Of a line that is too long pandas drops the rest, with a warning.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            for header, body in _blocks(file):
-                block = io.BytesIO(header + body)
-                lines = pd.read_csv(block, index_col=False, dtype=np.int64, encoding="utf-8-sig")
-                side = _side_of(list(lines.columns))
-                if other := body.translate(None, _NUMBERS):  # pandas takes True for 1
-                    raise ValueError(f"{other[:1]!r} is no part of a number")
-                values = lines.to_numpy()
-                wrong = values[(values < 0) | (values > 255)]
-                if wrong.size:
-                    raise ValueError(f"{wrong[0]} is not in 0 to 255")
-                labels.append(values[:, 0].astype(np.uint8))
-                images.append(values[:, 1:].astype(np.uint8).reshape(-1, side, side))
-    except (ValueError, OverflowError, pd.errors.ParserWarning) as error:
+        for header, body in _blocks(file):
+            images, labels = _parse_block(header, body)
+            count += len(labels)
+            yield images, labels
+    except (ValueError, OverflowError, Warning) as error:
         raise ValueError(
             f"{name}: is not a CSV file of images, label,pixel1,… with whole numbers from 0 to 255 "
             f"({word_error(error)}); mend or remove it"
         ) from None
-    if not sum(map(len, labels)):
+    if not count:
         raise ValueError(f"{name}: holds no images; fetch it again")
-    return np.concatenate(images), np.concatenate(labels)
+
+
+def _parse_block(header: bytes, body: bytes) -> tuple[np.ndarray, np.ndarray]:
+    import pandas as pd  # a third of a second, which the other formats save
+
+    with warnings.catch_warnings():
+        # Of a line that is too long pandas drops the rest, with a warning.
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        block = io.BytesIO(header + body)
+        lines = pd.read_csv(block, index_col=False, dtype=np.int64, encoding="utf-8-sig")
+    side = _side_of(list(lines.columns))
+    if other := body.translate(None, _NUMBERS):  # pandas takes True for 1
+        raise ValueError(f"{other[:1]!r} is no part of a number")
+    values = lines.to_numpy()
+    wrong = values[(values < 0) | (values > 255)]
+    if wrong.size:
+        raise ValueError(f"{wrong[0]} is not in 0 to 255")
+    return values[:, 1:].astype(np.uint8).reshape(-1, side, side), values[:, 0].astype(np.uint8)
 
 
 def _blocks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:

@@ -8,15 +8,16 @@ import gzip
 import itertools
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from imgpipe.archives import unpack
 from imgpipe.cifar import parse_cifar
 from imgpipe.entries import Entries, Entry
-from imgpipe.idx import write_idx
+from imgpipe.idx import appending_idx
 from imgpipe.image_tree import (
     find_layout,
     is_image_name,
@@ -32,8 +33,10 @@ IDX_IMAGES = {"train": "train-images-idx{}-ubyte", "test": "t10k-images-idx{}-ub
 IDX_LABELS = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
 
 _IDX_NAME = re.compile(r"(train|t10k)-(images|labels)-idx\d-ubyte(\.gz)?")
-_LARGEST_BATCH = 256 << 20  # bytes; each is held in memory
 _CIFAR_NAME = re.compile(r"(data_batch_\d+|test_batch)\.bin")
+
+# From a file and its name to blocks of its images and labels.
+Parser = Callable[[BinaryIO, str], Iterator[tuple[np.ndarray, np.ndarray]]]
 
 
 def store_raw(entries: Entries, folder: Path, part_folders: dict[str, str] | None) -> str:
@@ -114,21 +117,10 @@ def _store_idx_files(found: dict[str, Entry], folder: Path) -> str:
 
 def _store_cifar(found: dict[str, Entry], folder: Path) -> str:
     for part, start in (("train", "data"), ("test", "test")):
-        batches = [_read(entry) for name, entry in found.items() if name.startswith(start)]
+        batches = [entry for name, entry in found.items() if name.startswith(start)]
         if batches:
-            images, labels = zip(*(parse_cifar(*batch) for batch in batches), strict=True)
-            _write_part(folder, part, np.concatenate(images), np.concatenate(labels))
+            _write_part(folder, part, batches, parse_cifar, dimensions=4)
     return f"{len(found)} batches in CIFAR-10's binary format"
-
-
-def _read(entry: Entry) -> tuple[bytes, str]:
-    if entry.size > _LARGEST_BATCH:
-        raise ValueError(
-            f"{entry.name}: has {entry.size:,} bytes, more than the {_LARGEST_BATCH:,} that a "
-            "CIFAR-10 batch may have; cut it into several"
-        )
-    with entry.open() as file:
-        return file.read(_LARGEST_BATCH), entry.name
 
 
 def _store_pixel_csvs(found: dict[str, Entry], folder: Path) -> str:
@@ -139,12 +131,21 @@ def _store_pixel_csvs(found: dict[str, Entry], folder: Path) -> str:
                 f"{len(chosen)} of its CSV files ({', '.join(found)}) have {part!r} in their names "
                 "where one is needed"
             )
-        for entry in chosen:
-            with entry.open() as file:
-                _write_part(folder, part, *parse_pixel_csv(file, entry.name))
+        if chosen:
+            _write_part(folder, part, chosen, parse_pixel_csv, dimensions=3)
     return f"{len(found)} CSV files"
 
 
-def _write_part(folder: Path, part: str, images: np.ndarray, labels: np.ndarray) -> None:
-    write_idx(folder / IDX_IMAGES[part].format(images.ndim), images)
-    write_idx(folder / IDX_LABELS[part], labels)
+def _write_part(
+    folder: Path, part: str, entries: list[Entry], parse: Parser, dimensions: int
+) -> None:
+    """Write the images and labels of some files, one after the other, block by block."""
+    with (
+        appending_idx(folder / IDX_IMAGES[part].format(dimensions)) as append_images,
+        appending_idx(folder / IDX_LABELS[part]) as append_labels,
+    ):
+        for entry in entries:
+            with entry.open() as file:
+                for images, labels in parse(file, entry.name):
+                    append_images(images)
+                    append_labels(labels)

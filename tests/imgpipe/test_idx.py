@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from imgpipe.idx import open_idx
+from imgpipe.idx import appending_idx, open_idx
 from tiny import write_idx
 
 
@@ -14,6 +14,16 @@ def test_reads_what_was_written(tmp_path, shape):
     read = open_idx(tmp_path / "x")
     np.testing.assert_array_equal(read, array)
     assert read.dtype == np.uint8
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 4, 2)])
+def test_blocks_give_the_bytes_of_the_whole(tmp_path, shape):
+    array = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    write_idx(tmp_path / "whole", array)
+    with appending_idx(tmp_path / "blocks") as append:
+        for block in (array[:0], array[:1], array[1:1], array[1:]):
+            append(block)
+    assert (tmp_path / "blocks").read_bytes() == (tmp_path / "whole").read_bytes()
 
 
 @pytest.mark.parametrize(

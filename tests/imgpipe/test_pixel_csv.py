@@ -12,7 +12,8 @@ HEADER = "label,pixel1,pixel2,pixel3,pixel4\n"
 
 
 def parse(text):
-    return parse_pixel_csv(io.BytesIO(text.encode()), "a.csv")
+    images, labels = zip(*parse_pixel_csv(io.BytesIO(text.encode()), "a.csv"), strict=True)
+    return np.concatenate(images), np.concatenate(labels)
 
 
 def test_rows_become_square_images():
@@ -40,6 +41,7 @@ def test_many_lines_and_a_byte_order_mark():
     [
         ("", "No columns"),
         (HEADER, "holds no images"),
+        (HEADER + "\n\n", "holds no images"),
         ("a,b\n1,2\n", "its header begins with a,b"),
         ("label,pixel1,pixel2\n0,1,2\n", "2 pixels make no square image"),
         (HEADER + "1,2,3,4\n", ""),
@@ -90,7 +92,7 @@ class Endless(io.RawIOBase):
 @pytest.mark.parametrize("start", [b"label,pixel", HEADER.encode() + b"1,2,3,4,5\n1,"])
 def test_a_line_without_end_is_refused_unread(start):
     with pytest.raises(ValueError, match=r"a\.csv: .*a line is longer than 1,048,576 bytes"):
-        parse_pixel_csv(io.BufferedReader(Endless(start)), "a.csv")
+        list(parse_pixel_csv(io.BufferedReader(Endless(start)), "a.csv"))
 
 
 def test_blocks_of_lines_join_without_a_seam(monkeypatch):

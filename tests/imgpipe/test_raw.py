@@ -1,11 +1,14 @@
 """imgpipe.raw: what a source holds is told by its files, and stored in one of two forms."""
 
 import gzip
+import io
+import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
 
-from imgpipe import image_tree
+from imgpipe import image_tree, pixel_csv
 from imgpipe.entries import open_entries
 from imgpipe.idx import open_idx, write_idx
 from imgpipe.raw import store_raw
@@ -105,11 +108,31 @@ def test_an_image_file_larger_than_any_is_refused_by_name(tmp_path, monkeypatch)
     assert not list((tmp_path / "raw").iterdir())
 
 
-def test_a_batch_larger_than_memory_is_refused_by_name(tmp_path):
-    with (tmp_path / "data_batch_1.bin").open("wb") as file:
-        file.truncate(300 << 20)
-    with pytest.raises(ValueError, match=r"^data_batch_1\.bin: has 314,572,800 bytes, more than"):
-        store(tmp_path, tmp_path / "data_batch_1.bin")
+def hold_at_most(size, tmp_path, *sources):
+    tracemalloc.start()
+    stored = store(tmp_path, *sources)
+    assert tracemalloc.get_traced_memory()[1] < size
+    tracemalloc.stop()
+    return stored
+
+
+def test_cifar_batches_of_any_size_take_the_memory_of_a_block(tmp_path):
+    """A zip of a few megabytes can hold gigabytes of black images."""
+    files = {f"data_batch_{number}.bin": bytes(10_000 * 3073) for number in (1, 2)}
+    path = write_zip(tmp_path / "a.zip", files, zipfile.ZIP_DEFLATED)
+    target, _ = hold_at_most(16 << 20, tmp_path, path)
+    assert open_idx(target / "train-images-idx4-ubyte").shape == (20_000, 32, 32, 3)
+
+
+def test_a_csv_file_of_any_size_takes_the_memory_of_a_block(tmp_path, monkeypatch):
+    monkeypatch.setattr(pixel_csv, "_BLOCK", 1 << 16)
+    header = b"label," + b",".join(b"pixel%d" % (n + 1) for n in range(64)) + b"\n"
+    line = b"1," + b"0," * 63 + b"0\n"
+    list(pixel_csv.parse_pixel_csv(io.BytesIO(header + line), "a.csv"))  # which imports pandas
+    files = {"train.csv": header + line * 40_000}
+    path = write_zip(tmp_path / "a.zip", files, zipfile.ZIP_DEFLATED)
+    target, _ = hold_at_most(2 << 20, tmp_path, path)
+    assert open_idx(target / "train-images-idx3-ubyte").shape == (40_000, 8, 8)
 
 
 def test_two_files_for_one_place_are_refused(tmp_path):
