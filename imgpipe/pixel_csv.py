@@ -48,8 +48,10 @@ def _parse_block(header: bytes, body: bytes) -> tuple[np.ndarray, np.ndarray]:
     import pandas as pd  # a third of a second, which the other formats save
 
     with warnings.catch_warnings():
-        # Of a line that is too long pandas drops the rest, with a warning.
+        # Of a line that is too long pandas drops the rest, with a warning; of a number beyond
+        # all types, as 1e400, NumPy makes another, with a warning.
         warnings.simplefilter("error", pd.errors.ParserWarning)
+        warnings.simplefilter("error", RuntimeWarning)
         block = io.BytesIO(header + body)
         lines = pd.read_csv(block, index_col=False, dtype=np.int64, encoding="utf-8-sig")
     side = _side_of(list(lines.columns))
@@ -68,6 +70,8 @@ def _blocks(file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
     A parser that is given the whole file would first read a line of any length.
     """
     header = file.readline(_LONGEST_LINE)
+    if b"\r" in header.rstrip(b"\r\n"):
+        raise ValueError("its lines end with CR alone; save it with LF or CRLF line ends")
     lines, size, line = [], 0, header
     while len(line) < _LONGEST_LINE and (line := file.readline(_LONGEST_LINE)):
         lines.append(line)

@@ -124,6 +124,12 @@ def _store_cifar(found: dict[str, Entry], folder: Path) -> str:
 
 
 def _store_pixel_csvs(found: dict[str, Entry], folder: Path) -> str:
+    for name, entry in found.items():
+        if "train" in name.lower() and "test" in name.lower():
+            raise ValueError(
+                f"{shorten(entry.name)}: has both 'train' and 'test' in its name, which tells what "
+                "it is for; rename it"
+            )
     for part in ("train", "test"):
         chosen = [entry for name, entry in found.items() if part in name.lower()]
         if len(chosen) != 1 and (chosen or part == "train"):

@@ -1,6 +1,7 @@
 """imgpipe.pixel_csv: whole numbers in, arrays out, and nothing else accepted."""
 
 import io
+import warnings
 
 import numpy as np
 import pytest
@@ -55,6 +56,9 @@ def test_many_lines_and_a_byte_order_mark():
         (HEADER + "1,2,99999999999999999999,4,5\n", ""),
         (HEADER + f"1,2,{'9' * 5000},4,5\n", ""),
         (HEADER + "1,2,,4,5\n", ""),
+        (HEADER + "1,2,1e400,4,5\n", ""),
+        (HEADER + "1,2,-1e400,4,5\n", ""),
+        (HEADER + "1,2,1e30,4,5\n", ""),
         (HEADER + "1,2,True,4,5\n", "'T' is no part of a number"),
         (HEADER + "1,2,1e3,4,5\n", "1000 is not in 0 to 255"),
         (HEADER + "1,2,1e-3,4,5\n", ""),
@@ -67,9 +71,22 @@ def test_many_lines_and_a_byte_order_mark():
     ],
 )
 def test_anything_else_is_refused(text, reason):
-    with pytest.raises(ValueError, match=r"^a\.csv: .*" + reason) as caught:
+    with (
+        warnings.catch_warnings(record=True) as printed,
+        pytest.raises(ValueError, match=r"^a\.csv: .*" + reason) as caught,
+    ):
         parse(text)
+    assert not printed
     assert str(caught.value).isprintable() and len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("count", [1, 200_000])
+def test_lines_that_end_with_cr_alone_are_told_as_such(count):
+    """Whatever ends at LF or CRLF reads all of them as one line, of any length."""
+    text = HEADER + "1,2,3,4,5\n" * count
+    assert len(parse(text.replace("\n", "\r\n"))[1]) == count
+    with pytest.raises(ValueError, match=r"end with CR alone; save it with LF or CRLF line ends"):
+        parse(text.replace("\n", "\r"))
 
 
 class Endless(io.RawIOBase):

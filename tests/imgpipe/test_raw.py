@@ -78,6 +78,7 @@ def test_images_are_one_file_and_what_is_ignored_is_named(tmp_path):
         ({"a.txt": b"", "b.txt": b""}, r"but a\.txt, b\.txt"),
         ({"some.csv": b"label,pixel1\n0,0\n"}, "0 of its CSV files .some.csv. have 'train'"),
         ({"train1.csv": b"", "train2.csv": b""}, "2 of its CSV files"),
+        ({"x/Train_test.csv": b""}, "^x/Train_test.csv: has both 'train' and 'test' in its name"),
         ({"x/data_batch_1.bin": b"123"}, "not a multiple of the 3073"),
     ],
 )
