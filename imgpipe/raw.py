@@ -32,7 +32,7 @@ IMAGE_ARCHIVE, IMAGE_INDEX = "images.tar", "images.csv"
 IDX_IMAGES = {"train": "train-images-idx{}-ubyte", "test": "t10k-images-idx{}-ubyte"}
 IDX_LABELS = {"train": "train-labels-idx1-ubyte", "test": "t10k-labels-idx1-ubyte"}
 
-_IDX_NAME = re.compile(r"(train|t10k)-(images|labels)-idx\d-ubyte(\.gz)?")
+_IDX_NAME = re.compile(r"(train|t10k)-(images-idx[34]|labels-idx1)-ubyte(\.gz)?")
 _CIFAR_NAME = re.compile(r"(data_batch_\d+|test_batch)\.bin")
 
 # From a file and its name to blocks of its images and labels.
@@ -75,12 +75,15 @@ def _matching(entries: Entries, pattern: re.Pattern) -> dict[str, Entry]:
         name = entry.name.rpartition("/")[2]
         if pattern.fullmatch(name):
             if name in found:
-                raise ValueError(
-                    f"{shorten(found[name].name)} and {shorten(entry.name)}: one is needed; "
-                    "remove the other"
-                )
+                raise _one_is_needed(found[name], entry)
             found[name] = entry
     return found
+
+
+def _one_is_needed(one: Entry, other: Entry) -> ValueError:
+    return ValueError(
+        f"{shorten(one.name)} and {shorten(other.name)}: one is needed; remove the other"
+    )
 
 
 def _store_image_tree(entries: Entries, folder: Path, part_folders: dict[str, str] | None) -> str:
@@ -106,6 +109,7 @@ def _word(names: Iterable[str]) -> str:
 
 
 def _store_idx_files(found: dict[str, Entry], folder: Path) -> str:
+    _check_idx_set(found)
     for name, entry in found.items():
         with entry.open() as file, (folder / name.removesuffix(".gz")).open("wb") as target:
             if name.endswith(".gz"):
@@ -115,7 +119,30 @@ def _store_idx_files(found: dict[str, Entry], folder: Path) -> str:
     return f"{len(found)} IDX files"
 
 
+def _check_idx_set(found: dict[str, Entry]) -> None:
+    """Refuse IDX files of which one stands there in two forms, or whose companion is missing."""
+    kinds = {}  # as train-images: gzipped or not, grey or in colour, one is enough
+    for name, entry in found.items():
+        other = kinds.setdefault(name.partition("-idx")[0], entry)
+        if other is not entry:
+            raise _one_is_needed(other, entry)
+    needed = [IDX_IMAGES["train"].format(3), IDX_LABELS["train"]]
+    if any(kind.startswith("t10k") for kind in kinds):
+        needed += [IDX_IMAGES["test"].format(3), IDX_LABELS["test"]]
+    missing = [name for name in needed if name.partition("-idx")[0] not in kinds]
+    if missing:
+        raise ValueError(
+            f"has {', '.join(found)} but lacks {', '.join(missing)}; images and labels are needed "
+            "of train, and of t10k both or none, gzipped or not"
+        )
+
+
 def _store_cifar(found: dict[str, Entry], folder: Path) -> str:
+    if not any(name.startswith("data") for name in found):
+        raise ValueError(
+            f"has {', '.join(found)} but lacks data_batch_1.bin and those after it; the images to "
+            "train on are needed"
+        )
     for part, start in (("train", "data"), ("test", "test")):
         batches = [entry for name, entry in found.items() if name.startswith(start)]
         if batches:

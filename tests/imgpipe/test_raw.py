@@ -87,6 +87,52 @@ def test_what_is_no_dataset(tmp_path, files, message):
         store(tmp_path, write_zip(tmp_path / "a.zip", files))
 
 
+IDX = {f"{part}-{kind}" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")}
+
+
+@pytest.mark.parametrize(
+    ("present", "lacking"),
+    [
+        ({"train-images-idx3"}, "train-labels-idx1-ubyte"),
+        ({"train-labels-idx1"}, "train-images-idx3-ubyte"),
+        ({"t10k-images-idx3", "t10k-labels-idx1"}, "train-images-idx3-ubyte, train-labels-idx1-"),
+        (IDX - {"t10k-labels-idx1"}, "t10k-labels-idx1-ubyte"),
+        (IDX - {"t10k-images-idx3"}, "t10k-images-idx3-ubyte"),
+        (IDX - {"train-images-idx3"} | {"train-images-idx2"}, "train-images-idx3-ubyte"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_idx_files_whose_companion_is_missing(tmp_path, present, lacking, suffix):
+    """Found in fetch, whose words are of the user's files, and before anything is stored."""
+    files = {f"x/{name}-ubyte{suffix}": b"" for name in present}
+    with pytest.raises(
+        ValueError, match=f"^has .*{suffix} but lacks {lacking}.*; images and labels"
+    ):
+        store(tmp_path, write_zip(tmp_path / "a.zip", files))
+    assert not list((tmp_path / "raw").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "twin"),
+    [
+        ("train-images-idx3-ubyte", "train-images-idx3-ubyte.gz"),
+        ("t10k-labels-idx1-ubyte", "t10k-labels-idx1-ubyte.gz"),
+        ("train-images-idx3-ubyte", "train-images-idx4-ubyte"),
+        ("t10k-images-idx3-ubyte", "t10k-images-idx4-ubyte.gz"),
+    ],
+)
+def test_twins_of_an_idx_file_are_refused(tmp_path, name, twin):
+    files = {f"{kind}-ubyte": b"" for kind in IDX} | {twin: b""}
+    with pytest.raises(ValueError, match=rf"^{name} and {twin}: one is needed; remove the other$"):
+        store(tmp_path, write_zip(tmp_path / "a.zip", files))
+
+
+def test_cifar_without_images_to_train_on(tmp_path):
+    files = {"x/test_batch.bin": bytes(3073)}
+    with pytest.raises(ValueError, match=r"^has test_batch\.bin but lacks data_batch_1\.bin"):
+        store(tmp_path, write_zip(tmp_path / "a.zip", files))
+
+
 def test_idx_arrays_of_colour_round_trip(tmp_path):
     images = make_images(3, size=5, channels=3)[0]
     write_idx(tmp_path / "images", images)
@@ -95,6 +141,7 @@ def test_idx_arrays_of_colour_round_trip(tmp_path):
 
 def test_a_gzipped_idx_file_that_unpacks_to_too_much_is_refused(tmp_path):
     files = {"train-images-idx3-ubyte.gz": gzip.compress(bytes(70 << 20))}
+    files["train-labels-idx1-ubyte"] = b""
     with pytest.raises(
         ValueError, match=r"^train-images-idx3-ubyte\.gz: unpacks to over 200 times"
     ):
