@@ -18,7 +18,8 @@ from imgpipe.idx import open_idx
 from imgpipe.image_tree import WHOLE
 from imgpipe.images import decode_image
 from imgpipe.raw import IDX_IMAGES, IDX_LABELS, IMAGE_ARCHIVE, IMAGE_INDEX
-from imgpipe.wording import word_error
+from imgpipe.schema import LONGEST_CLASS_NAME, is_class_name
+from imgpipe.wording import shorten, word_error
 
 _PARTS = pd.CategoricalDtype([*SUBSETS, WHOLE])
 _PLACE = struct.Struct("qq")  # offset and size of an image file in the archive
@@ -84,6 +85,12 @@ def _list_image_files(index: Path, class_names: list[str] | None) -> tuple[pd.Da
     found = list(classes.categories)
     if not found:
         raise ValueError(f"{index}: is damaged (it is empty); run dvc repro -f fetch")
+    odd = [name for name in found if not is_class_name(name)]
+    if odd:
+        raise ValueError(
+            f"the class folder {shorten(odd[0])!r} has blanks around its name, or more than "
+            f"{LONGEST_CLASS_NAME} characters; rename it"
+        )
     class_names = class_names or found
     if set(found) - set(class_names):
         raise ValueError(

@@ -74,17 +74,22 @@ Pattern = Annotated[
     _rule(lambda p: _group_count(p) == 1, "must be a regular expression with one (group)"),
     _ON_ONE_LINE,
 ]
-_LONGEST_NAME = 200  # characters
+LONGEST_CLASS_NAME = 200  # characters
+
+
+def is_class_name(name: str) -> bool:
+    """Tell whether a class's name can be told from others, and shown."""
+    return name.strip() == name and 0 < len(name) <= LONGEST_CLASS_NAME
+
+
 # As folders' names are brought into one form, too.
 ClassNames = Annotated[
     list[str],
     AfterValidator(lambda names: [unicodedata.normalize("NFC", name) for name in names]),
     _rule(lambda names: 2 <= len(set(names)) == len(names), "must be 2 or more names, each once"),
     _rule(
-        lambda names: all(
-            name.strip() == name and 0 < len(name) <= _LONGEST_NAME for name in names
-        ),
-        f"must be names of 1 to {_LONGEST_NAME} characters, without blanks around them",
+        lambda names: all(map(is_class_name, names)),
+        f"must be names of 1 to {LONGEST_CLASS_NAME} characters, without blanks around them",
     ),
     _ON_ONE_LINE,
 ]

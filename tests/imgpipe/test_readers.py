@@ -153,3 +153,10 @@ def test_labels_with_gaps_need_names(tmp_path, labels, told):
         list_raw_images(tmp_path, None)
     names = [str(n) for n in range(256)]
     assert list(list_raw_images(tmp_path, names)[0]["label"]) == labels
+
+
+@pytest.mark.parametrize("name", ["a ", " a", "a" * 201])
+def test_a_class_folder_that_cannot_be_told_from_others_is_refused(tmp_path, name):
+    write_image_files(tmp_path, {f"whole/{name}/1.png": b"", "whole/b/2.png": b""})
+    with pytest.raises(ValueError, match=r"the class folder '.*' has blanks .* characters; rename"):
+        list_raw_images(tmp_path, None)
