@@ -1,5 +1,6 @@
 """Fingerprints of images: one for the very pixels, one for what they look like."""
 
+import functools
 import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator
@@ -31,24 +32,30 @@ def fingerprint_images(images: Iterable[np.ndarray | ValueError]) -> pd.DataFram
         error (the reason, or ""; then the other two are "" and 0).
     """
     rows, small = [], []
-    for alike in _gather_alike(images):
-        if isinstance(alike[0], ValueError):
-            rows += [("", str(error)) for error in alike]
-            small.append(np.zeros((len(alike), _SIDE, _SIDE), np.uint8))
-        else:
-            rows += [(hashlib.sha256(np.ascontiguousarray(x)).hexdigest(), "") for x in alike]
-            small.append(_shrink(alike))
+    # map, unlike a loop, has let go of images when it asks for the next.
+    for alike_rows, alike_small in map(_fingerprint_alike, _gather_alike(images)):
+        rows += alike_rows
+        small.append(alike_small)
     table = pd.DataFrame(rows, columns=["sha256", "error"])
     table.insert(1, "perceptual_hash", hash_perceptually(np.concatenate(small)))
     return table
+
+
+def _fingerprint_alike(images: list[np.ndarray] | list[ValueError]) -> tuple[list, np.ndarray]:
+    """Return the sums and errors of images of one shape, and the images shrunk."""
+    if isinstance(images[0], ValueError):
+        rows = [("", str(error)) for error in images]
+        return rows, np.zeros((len(images), _SIDE, _SIDE), np.uint8)
+    rows = [(hashlib.sha256(np.ascontiguousarray(x)).hexdigest(), "") for x in images]
+    return rows, _shrink(images)
 
 
 def _gather_alike(images: Iterable[np.ndarray | ValueError]) -> Iterator[list]:
     """Gather images of one shape that follow one another, at most _STACK_SIZE values at once."""
     for shape, group in itertools.groupby(images, lambda image: getattr(image, "shape", ())):
         most = max(1, _STACK_SIZE // prod(shape))
-        while alike := list(itertools.islice(group, most)):
-            yield alike
+        take = functools.partial(itertools.islice, group, most)
+        yield from iter(lambda take=take: list(take()), [])
 
 
 def _shrink(images: list[np.ndarray]) -> np.ndarray:
@@ -59,7 +66,7 @@ def _shrink(images: list[np.ndarray]) -> np.ndarray:
     rounds after each direction, and takes first the one that saves more, which depends on how many
     images there are; so it gets them one by one.
     """
-    picture = to_picture(np.concatenate(images))
+    picture = to_picture(np.concatenate(images) if len(images) > 1 else images[0])
     small = picture if picture.mode == "L" else picture.convert("L")
     height = _SIDE * len(images)
     for size in ((small.width, height), (_SIDE, height)):

@@ -1,39 +1,35 @@
 """From image files and stored images to uint8 arrays of one size and channel count."""
 
 import contextlib
+import functools
 import os
-import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image
 
+from imgpipe.costly_images import MOST_PIXELS, refuse_costly
 from imgpipe.wording import word_error
 
 # What is decoded, whatever a file calls itself. Pillow knows more, some of it through other
 # programs (EPS).
 _FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
-MOST_PIXELS = 128_000_000  # of an image file; the largest phones make 108 or 200 million
 _STRIP_PIXELS = 4_000_000  # converted at once
-# A JPEG may go over its pixels in any number of scans; ten are usual.
-_MOST_SCANNED = 20 * MOST_PIXELS
-_LARGEST_JPEG = 256 << 20  # bytes that are looked at
-_JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
-_START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
-_Turn = Image.Transpose
-# EXIF orientation to what turns the picture upright. Source: Exif 2.32, tag 0x0112.
-_TURNS = {
-    2: _Turn.FLIP_LEFT_RIGHT,
-    3: _Turn.ROTATE_180,
-    4: _Turn.FLIP_TOP_BOTTOM,
-    5: _Turn.TRANSPOSE,
-    6: _Turn.ROTATE_270,
-    7: _Turn.TRANSVERSE,
-    8: _Turn.ROTATE_90,
+# EXIF orientation to the view of an upright array (height, width, 3) in which its pixels lie as
+# they are stored. Source: Exif 2.32, tag 0x0112.
+_STORED: dict[int | None, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.swapaxes(0, 1),
+    6: lambda upright: np.rot90(upright),
+    7: lambda upright: upright[::-1, ::-1].swapaxes(0, 1),
+    8: lambda upright: np.rot90(upright, -1),
 }
+_SIDEWAYS = (5, 6, 7, 8)
 
 
 def decode_image(
@@ -53,50 +49,33 @@ def decode_image(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it cannot be decoded, or has more than MOST_PIXELS.
+        ValueError: it cannot be decoded, or decoding it would cost too much.
     """
     try:
-        # Warned of is what the file's maker did, and images large by Pillow's measure.
-        with warnings.catch_warnings(action="ignore"), Image.open(file, formats=_FORMATS) as image:
-            width, height = image.size
-            if width * height > MOST_PIXELS:
-                raise Image.DecompressionBombError
-            if image.format in ("JPEG", "MPO"):
-                _check_scans(image.fp, width * height)
-            if at_least:
-                side = 2 * max(at_least)  # twice, so that resizing has something to average
-                image.draft(image.mode, (side, side))
-            with _silent() if image.format == "TIFF" else contextlib.nullcontext():
-                image.load()
-            return _to_rgb(_upright(image))
+        with file.open("rb") if isinstance(file, Path) else contextlib.nullcontext(file) as content:
+            return _decode(content, at_least)
     except FileNotFoundError:
         raise FileNotFoundError(f"{name}: no such file") from None
-    except Image.DecompressionBombError:
-        raise ValueError(
-            f"{name}: cannot be decoded as an image (it has more than {MOST_PIXELS:,} pixels)"
-        ) from None
+    except Image.DecompressionBombError:  # already when Pillow opens it
+        reason = f"it has more than {MOST_PIXELS:,} pixels"
     except Exception as error:  # broken files make Pillow's decoders raise whatever there is
-        raise ValueError(f"{name}: cannot be decoded as an image ({_reason(error)})") from None
+        reason = _reason(error)
+    raise ValueError(f"{name}: cannot be decoded as an image ({reason})")
 
 
-def _check_scans(file: BinaryIO, pixels: int) -> None:
-    """Refuse a JPEG of so many scans that decoding it would take minutes."""
-    place = file.tell()
-    file.seek(0)
-    content = file.read(_LARGEST_JPEG)
-    file.seek(place)
-    # These two bytes also stand in thumbnails and the like, so that many are worth a second look.
-    if content.count(bytes([0xFF, _START_OF_SCAN])) * pixels <= _MOST_SCANNED:
-        return
-    scans, position = 0, 0
-    while marker := _JPEG_MARKER.search(content, position):
-        kind, position = marker[1][0], marker.end()
-        if kind == _END_OF_IMAGE:
-            break
-        scans += kind == _START_OF_SCAN
-        position += int.from_bytes(content[position : position + 2])
-    if scans * pixels > _MOST_SCANNED:
-        raise ValueError(f"it has {scans:,} scans")
+def _decode(file: BinaryIO, at_least: list[int] | None) -> np.ndarray:
+    # Warned of is what the file's maker did, and images large by Pillow's measure.
+    with (
+        warnings.catch_warnings(action="ignore"),
+        Image.open(file, formats=_FORMATS) as image,
+    ):
+        refuse_costly(image)
+        if at_least:
+            side = 2 * max(at_least)  # twice, so that resizing has something to average
+            image.draft(image.mode, (side, side))
+        with _silent() if image.format == "TIFF" else contextlib.nullcontext():
+            image.load()
+        return _to_rgb(image)
 
 
 @contextlib.contextmanager
@@ -123,13 +102,17 @@ def fit_images(images: Iterable[np.ndarray], *, image_size: list[int], channels:
     Returns:
         uint8 (n, *image_size, channels).
     """
-    return np.stack([_fit_image(image, image_size, channels) for image in images])
+    # map, unlike a loop, has let go of an image when it asks for the next.
+    fit = functools.partial(_fit_image, image_size=image_size, channels=channels)
+    return np.stack(list(map(fit, images)))
 
 
 def _fit_image(image: np.ndarray, image_size: list[int], channels: int) -> np.ndarray:
     if image.shape == (*image_size, channels):
         return image
-    picture = to_picture(image).convert("L" if channels == 1 else "RGB")
+    picture, mode = to_picture(image), "L" if channels == 1 else "RGB"
+    if picture.mode != mode:  # Pillow would copy it
+        picture = picture.convert(mode)
     height, width = image_size
     # Bilinear, and over the whole footprint of a pixel when shrinking.
     return _to_array(picture.resize((width, height), Image.Resampling.BILINEAR))
@@ -145,18 +128,21 @@ def _to_array(picture: Image.Image) -> np.ndarray:
     return array[..., np.newaxis] if array.ndim == 2 else array
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _orientation(image: Image.Image) -> int | None:
     try:
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        return orientation if orientation in _STORED else None
     except Exception:  # as of decoding; what cannot be read says nothing, and browsers ignore it
-        turn = None
-    return image if turn is None else image.transpose(turn)
+        return None
 
 
 def _to_rgb(picture: Image.Image) -> np.ndarray:
-    """Turn a Pillow image of any mode into uint8 (height, width, 3), RGB over white."""
+    """Turn a Pillow image of any mode into uint8 (height, width, 3), RGB over white, upright."""
     lowest, highest = _range(picture) if picture.mode == "F" else (None, None)
-    image = np.empty((picture.height, picture.width, 3), np.uint8)
+    orientation = _orientation(picture)
+    height, width = picture.size if orientation in _SIDEWAYS else picture.size[::-1]
+    image = np.empty((height, width, 3), np.uint8)
+    stored = _STORED.get(orientation, lambda upright: upright)(image)
     for rows, strip in _strips(picture):
         if strip.mode.startswith("I"):  # 16 bits a pixel: keep the upper eight
             values = np.asarray(strip).clip(0, 65535) // 257
@@ -168,7 +154,7 @@ def _to_rgb(picture: Image.Image) -> np.ndarray:
         if strip.has_transparency_data:
             strip = strip.convert("RGBA")
             strip = Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip)
-        image[rows] = strip.convert("RGB")
+        stored[rows] = strip.convert("RGB")
     return image
 
 

@@ -2,12 +2,14 @@
 
 import hashlib
 import io
+import weakref
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from imgpipe import fingerprints
 from imgpipe.duplicates import NEAR_BITS
 from imgpipe.fingerprints import _shrink, fingerprint_images
 
@@ -69,3 +71,20 @@ def test_an_image_is_shrunk_to_the_same_pixels_alone_and_among_others(size):
     alone = np.concatenate([_shrink([image]) for image in images])
     for count in range(2, 8):
         np.testing.assert_array_equal(_shrink(images[:count]), alone[:count])
+
+
+def test_a_large_image_is_let_go_before_the_next_is_decoded(monkeypatch):
+    """Two of the largest at once would take a worker more memory than it may have."""
+    monkeypatch.setattr(fingerprints, "_STACK_SIZE", 1)
+    last = None
+
+    def images():
+        nonlocal last
+        for height in (8, 8, 9):
+            assert last is None or last() is None
+            image = np.zeros((height, 8, 3), np.uint8)
+            last = weakref.ref(image)
+            yield image
+            del image
+
+    assert len(fingerprint_images(images())) == 3

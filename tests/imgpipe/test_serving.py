@@ -110,7 +110,7 @@ def make_bomb():
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image file"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1\n", "not an image file"),
         (encode_image(np.zeros((300, 300, 3), np.uint8), "JPEG")[:-200], "truncated"),
-        (make_bomb(), "more than 128,000,000 pixels"),
+        (make_bomb(), "more than 64,000,000 pixels"),
     ],
     ids=["empty", "text", "svg", "eps", "truncated", "bomb"],
 )

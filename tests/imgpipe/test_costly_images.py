@@ -1,0 +1,81 @@
+"""imgpipe.costly_images: what would take too much memory or time is refused."""
+
+import io
+import struct
+import subprocess
+import sys
+import zlib
+
+import pytest
+from PIL import Image
+
+from imgpipe import costly_images
+from imgpipe.images import decode_image
+from tiny import ROOT
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+from imgpipe.fingerprints import fingerprint_images
+from imgpipe.images import decode_image, fit_images
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before, images = peak(), map(decode_image, [Path(sys.argv[1])], ["a.png"])
+if sys.argv[2] == "fit":
+    fit_images(images, image_size=[28, 28], channels=3)
+else:
+    fingerprint_images(images)
+print(peak() - before)
+"""
+
+
+def decode(content):
+    return decode_image(io.BytesIO(content), "a.jpg")
+
+
+def refused(content, reason):
+    with pytest.raises(ValueError, match=rf"^a\.jpg: cannot be decoded as an image \({reason}"):
+        decode(content)
+    return True
+
+
+def chunk(kind, content=b""):
+    checksum = zlib.crc32(kind + content)
+    return struct.pack(">L", len(content)) + kind + content + struct.pack(">L", checksum)
+
+
+def make_png(width, height, data, *, depth=8, color=2, interlaced=False, before=b""):
+    """Make a PNG of data that were not packed yet."""
+    header = struct.pack(">LLBBBBB", width, height, depth, color, 0, 0, interlaced)
+    packed = zlib.compress(data)
+    chunks = [chunk(b"IHDR", header), before, chunk(b"IDAT", packed), chunk(b"IEND")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@pytest.mark.parametrize("use", ["fingerprint", "fit"])
+def test_an_image_takes_little_more_memory_than_pillow_and_its_array(tmp_path, use):
+    side = 5000
+    (tmp_path / "a.png").write_bytes(make_png(side, side, bytes((1 + 3 * side) * side)))
+    command = [sys.executable, "-c", MEASURE, str(tmp_path / "a.png"), use]
+    peak = int(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
+    assert peak < (4 + 3) * side * side + (90 << 20)
+
+
+def test_the_longest_side():
+    refused(make_png(1, 1_000_001, b""), "it is more than 1,000,000 pixels long")
+    refused(make_png(1_000_001, 1, b""), "it is more than 1,000,000 pixels long")
+
+
+def test_images_that_decoders_hold_several_times_may_have_fewer_pixels(monkeypatch):
+    monkeypatch.setattr(costly_images, "MOST_HELD_PIXELS", 100)
+    for mode, format, progressive, small in [
+        ("RGB", "WEBP", False, False),
+        ("CMYK", "JPEG", True, False),
+        ("CMYK", "JPEG", False, True),
+        ("RGB", "JPEG", True, True),
+    ]:
+        file = io.BytesIO()
+        Image.new(mode, (11, 10)).save(file, format, progressive=progressive)
+        if small:
+            assert decode(file.getvalue()).shape == (10, 11, 3)
+        else:
+            refused(file.getvalue(), "it has more than 100 pixels")
