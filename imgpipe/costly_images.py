@@ -11,6 +11,9 @@ MOST_PIXELS = 64_000_000
 # Where the decoder holds each pixel several times: WebP, progressive JPEG of four inks.
 MOST_HELD_PIXELS = 40_000_000
 _LONGEST_SIDE = 1_000_000  # pixels; each row takes memory of its own, and so does resizing
+_LARGEST_PIECE = 6 * MOST_PIXELS  # bytes of a TIFF's strip or tile, which is decoded as a whole
+_BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL, _ROWS_PER_STRIP = 258, 277, 278
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
 # A JPEG may go over its pixels in any number of scans; ten are usual.
 _MOST_SCANNED = 20 * MOST_PIXELS
 _LARGEST_JPEG = 256 << 20  # bytes that are looked at
@@ -33,6 +36,8 @@ def refuse_costly(image: Image.Image) -> None:
         raise ValueError(f"it is more than {_LONGEST_SIDE:,} pixels long")
     if image.format in ("JPEG", "MPO"):
         _refuse_many_scans(image.fp, width * height)
+    if image.format == "TIFF":
+        _refuse_large_pieces(image)
 
 
 def _refuse_many_scans(file: BinaryIO, pixels: int) -> None:
@@ -53,3 +58,13 @@ def _refuse_many_scans(file: BinaryIO, pixels: int) -> None:
         position += int.from_bytes(content[position : position + 2])
     if scans * pixels > _MOST_SCANNED:
         raise ValueError(f"it has {scans:,} scans")
+
+
+def _refuse_large_pieces(image: Image.Image) -> None:
+    """Refuse a TIFF whose strips or tiles are large, whatever the size of the image."""
+    tags = image.tag_v2
+    width = tags.get(_TILE_WIDTH, image.width)
+    height = tags.get(_TILE_LENGTH, min(tags.get(_ROWS_PER_STRIP, image.height), image.height))
+    bits = tags.get(_SAMPLES_PER_PIXEL, 1) * max(tags.get(_BITS_PER_SAMPLE, (1,)))
+    if width * height * bits > 8 * _LARGEST_PIECE:
+        raise ValueError(f"it has strips or tiles of more than {_LARGEST_PIECE:,} bytes")

@@ -79,3 +79,17 @@ def test_images_that_decoders_hold_several_times_may_have_fewer_pixels(monkeypat
             assert decode(file.getvalue()).shape == (10, 11, 3)
         else:
             refused(file.getvalue(), "it has more than 100 pixels")
+
+
+def make_tiff(tags):
+    entries = [struct.pack("<HHLL", tag, 4, 1, value) for tag, value in sorted(tags.items())]
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + b"".join(entries) + bytes(8)
+
+
+def test_a_small_tiff_of_large_tiles_is_refused_undecoded():
+    """Its decoder makes room for a whole tile, of which the image may be a corner."""
+    lzw, place = 5, 8
+    tags = {256: 100, 257: 100, 258: 8, 259: lzw, 262: 1, 277: 1, 322: 46_000, 323: 46_000}
+    refused(make_tiff({**tags, 324: place, 325: 8}), "it has strips or tiles of more than 384,000,")
+    tags = {256: 8_000, 257: 8_000, 258: 8, 259: lzw, 262: 1, 277: 1, 278: 2**32 - 1}
+    refused(make_tiff({**tags, 273: place, 279: 8}), "(?!it has strips)")  # whatever it says
