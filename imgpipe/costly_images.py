@@ -1,8 +1,12 @@
-"""Refuse image files that Pillow would take too much memory or time for."""
+"""Refuse image files that Pillow would take too much memory or time for, or half of the pixels."""
 
 import re
+import struct
+import zlib
+from collections.abc import Iterator
 from typing import BinaryIO
 
+import numpy as np
 from PIL import Image
 
 # Of an image file; full-frame cameras make 61 million. Decoding takes 4 bytes for each, and the
@@ -19,6 +23,19 @@ _MOST_SCANNED = 20 * MOST_PIXELS
 _LARGEST_JPEG = 256 << 20  # bytes that are looked at
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_PNG_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by the kind of colour
+# First column, first row, and steps between them, of each pass over an interlaced PNG.
+# Source: Portable Network Graphics (third edition), section 8.1.
+_PNG_PASSES = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
+_PNG_PIECE = 1 << 20  # bytes that are unpacked at once
 
 
 def refuse_costly(image: Image.Image) -> None:
@@ -68,3 +85,48 @@ def _refuse_large_pieces(image: Image.Image) -> None:
     bits = tags.get(_SAMPLES_PER_PIXEL, 1) * max(tags.get(_BITS_PER_SAMPLE, (1,)))
     if width * height * bits > 8 * _LARGEST_PIECE:
         raise ValueError(f"it has strips or tiles of more than {_LARGEST_PIECE:,} bytes")
+
+
+def refuse_unfinished_png(file: BinaryIO, picture: Image.Image) -> None:
+    """Refuse a PNG whose packed data end before its pixels, of which Pillow leaves the rest black.
+
+    Rows come one after the other, so that all are there if anything is in the last. If it is
+    black, or the PNG interlaced, the data are unpacked once more to be counted.
+
+    Args:
+        file: the PNG.
+        picture: as Pillow decoded it.
+    """
+    file.seek(16)  # IHDR comes first
+    width, height, depth, color, _, _, interlaced = struct.unpack(">LLBBBBB", file.read(13))
+    last_row = picture.crop((0, height - 1, width, height))
+    if not interlaced and np.asarray(last_row).any():
+        return
+    passes = _PNG_PASSES if interlaced else ((0, 0, 1, 1),)
+    wanted = 0
+    for left, top, across, down in passes:
+        columns, rows = -((left - width) // across), -((top - height) // down)
+        if columns > 0 and rows > 0:  # each row begins with a byte for its filter
+            wanted += rows * (1 + (columns * depth * _PNG_SAMPLES[color] + 7) // 8)
+    for count in _unpack_png(file):
+        wanted -= count
+        if wanted <= 0:
+            return
+    raise ValueError("its data end before its pixels")
+
+
+def _unpack_png(file: BinaryIO) -> Iterator[int]:
+    """Unpack the data of a PNG, piece by piece; yield how many bytes each has."""
+    unpacking = zlib.decompressobj()
+    position, kind = 8, b""
+    while kind != b"IEND" and not unpacking.eof:
+        file.seek(position)
+        header = file.read(8)
+        if len(header) < 8:
+            return
+        size, kind = int.from_bytes(header[:4]), header[4:]
+        position += 12 + size
+        packed = file.read(size) if kind == b"IDAT" else b""
+        while packed and not unpacking.eof:
+            yield len(unpacking.decompress(packed, _PNG_PIECE))
+            packed = unpacking.unconsumed_tail

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image
 
-from imgpipe.costly_images import MOST_PIXELS, refuse_costly
+from imgpipe.costly_images import MOST_PIXELS, refuse_costly, refuse_unfinished_png
 from imgpipe.wording import word_error
 
 # What is decoded, whatever a file calls itself. Pillow knows more, some of it through other
@@ -75,6 +75,8 @@ def _decode(file: BinaryIO, at_least: list[int] | None) -> np.ndarray:
             image.draft(image.mode, (side, side))
         with _silent() if image.format == "TIFF" else contextlib.nullcontext():
             image.load()
+        if image.format == "PNG":
+            refuse_unfinished_png(file, image)
         return _to_rgb(image)
 
 

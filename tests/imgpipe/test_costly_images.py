@@ -1,4 +1,4 @@
-"""imgpipe.costly_images: what would take too much memory or time is refused."""
+"""imgpipe.costly_images: what would take too much memory or time is refused, and half a PNG."""
 
 import io
 import struct
@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zlib
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -93,3 +94,25 @@ def test_a_small_tiff_of_large_tiles_is_refused_undecoded():
     refused(make_tiff({**tags, 324: place, 325: 8}), "it has strips or tiles of more than 384,000,")
     tags = {256: 8_000, 257: 8_000, 258: 8, 259: lzw, 262: 1, 277: 1, 278: 2**32 - 1}
     refused(make_tiff({**tags, 273: place, 279: 8}), "(?!it has strips)")  # whatever it says
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize(
+    ("depth", "color"), [(1, 0), (8, 0), (16, 0), (8, 2), (16, 2), (8, 4), (8, 6)]
+)
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (3, 5), (8, 8), (17, 2), (2, 17)])
+@pytest.mark.parametrize("value", [0, 255])
+def test_a_png_whose_data_end_early_is_refused(size, depth, color, interlaced, value):
+    """Pillow takes the end of the data for the end of the picture, whose rest stays black."""
+    width, height = size
+    passes = costly_images._PNG_PASSES if interlaced else [(0, 0, 1, 1)]
+    data, bits = b"", depth * {0: 1, 2: 3, 4: 2, 6: 4}[color]
+    for left, top, across, down in passes:
+        columns, rows = len(range(left, width, across)), len(range(top, height, down))
+        if columns:
+            data += (b"\0" + bytes([value]) * ((columns * bits + 7) // 8)) * rows
+    options = {"depth": depth, "color": color, "interlaced": interlaced}
+    image = decode(make_png(*size, data, **options))
+    assert image.shape == (height, width, 3)
+    np.testing.assert_array_equal(decode(make_png(*size, data + b"more", **options)), image)
+    refused(make_png(*size, data[:-1], **options), "(its data end before|image file is truncated)")
