@@ -18,6 +18,8 @@ _LONGEST_SIDE = 1_000_000  # pixels; each row takes memory of its own, and so do
 _LARGEST_PIECE = 6 * MOST_PIXELS  # bytes of a TIFF's strip or tile, which is decoded as a whole
 _BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL, _ROWS_PER_STRIP = 258, 277, 278
 _TILE_WIDTH, _TILE_LENGTH = 322, 323
+_MOST_READS = 500_000  # of a file; a PNG of 256 MiB takes 130,000
+_MOST_EXIF = 100  # segments; one is usual
 # A JPEG may go over its pixels in any number of scans; ten are usual.
 _MOST_SCANNED = 20 * MOST_PIXELS
 _LARGEST_JPEG = 256 << 20  # bytes that are looked at
@@ -36,6 +38,33 @@ _PNG_PASSES = (
     (0, 1, 1, 2),
 )
 _PNG_PIECE = 1 << 20  # bytes that are unpacked at once
+
+
+class CountedReads:
+    """A file that refuses to be read without end, piece by piece.
+
+    Pillow takes its time for each chunk, block or marker, however small it is, and reads them one
+    by one.
+    """
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self._left = _MOST_READS
+        self._exif_left = _MOST_EXIF
+
+    def read(self, size: int = -1) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError("it consists of too many pieces")
+        piece = self._file.read(size)
+        # Pillow joins a JPEG's to one another, and copies all that it has for each.
+        self._exif_left -= piece.startswith(b"Exif\0\0")
+        if self._exif_left < 0:
+            raise ValueError(f"it has more than {_MOST_EXIF} EXIF segments")
+        return piece
+
+    def __getattr__(self, name: str):
+        return getattr(self._file, name)
 
 
 def refuse_costly(image: Image.Image) -> None:

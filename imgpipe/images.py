@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image
 
-from imgpipe.costly_images import MOST_PIXELS, refuse_costly, refuse_unfinished_png
+from imgpipe.costly_images import MOST_PIXELS, CountedReads, refuse_costly, refuse_unfinished_png
 from imgpipe.wording import word_error
 
 # What is decoded, whatever a file calls itself. Pillow knows more, some of it through other
@@ -67,7 +67,7 @@ def _decode(file: BinaryIO, at_least: list[int] | None) -> np.ndarray:
     # Warned of is what the file's maker did, and images large by Pillow's measure.
     with (
         warnings.catch_warnings(action="ignore"),
-        Image.open(file, formats=_FORMATS) as image,
+        Image.open(CountedReads(file), formats=_FORMATS) as image,
     ):
         refuse_costly(image)
         if at_least:

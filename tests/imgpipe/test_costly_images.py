@@ -116,3 +116,28 @@ def test_a_png_whose_data_end_early_is_refused(size, depth, color, interlaced, v
     assert image.shape == (height, width, 3)
     np.testing.assert_array_equal(decode(make_png(*size, data + b"more", **options)), image)
     refused(make_png(*size, data[:-1], **options), "(its data end before|image file is truncated)")
+
+
+@pytest.mark.parametrize("place", ["before", "within", "after"])
+def test_a_png_of_a_million_chunks(monkeypatch, place):
+    monkeypatch.setattr(costly_images, "_MOST_READS", 1000)
+    content = make_png(1, 1, bytes(4))
+    position = content.index({"before": b"IDAT", "within": b"IDAT", "after": b"IEND"}[place]) - 4
+    many = chunk(b"IDAT" if place == "within" else b"prVt") * 2000
+    refused(content[:position] + many + content[position:], "it consists of too many pieces")
+
+
+def test_a_gif_of_a_million_comments(monkeypatch):
+    monkeypatch.setattr(costly_images, "_MOST_READS", 1000)
+    file = io.BytesIO()
+    Image.new("L", (1, 1)).save(file, "GIF")
+    content = file.getvalue()
+    place = content.index(b",")
+    comment = b"!\xfe" + b"\x01a" * 2000 + b"\0"
+    refused(content[:place] + comment + content[place:], "it consists of too many pieces")
+
+
+def test_a_jpeg_of_thousands_of_exif_segments():
+    """Pillow takes ten minutes for 200 MB of them."""
+    segment = b"\xff\xe1" + struct.pack(">H", 2 + 6 + 4) + b"Exif\0\0" + bytes(4)
+    refused(b"\xff\xd8" + segment * 101, "it has more than 100 EXIF segments")
