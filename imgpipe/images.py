@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import logging
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +31,8 @@ _STORED: dict[int | None, Callable[[np.ndarray], np.ndarray]] = {
     8: lambda upright: np.rot90(upright, -1),
 }
 _SIDEWAYS = (5, 6, 7, 8)
+# What Pillow says of a broken file comes as an exception, too.
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 def decode_image(

@@ -2,6 +2,8 @@
 
 import io
 import struct
+import subprocess
+import sys
 import warnings
 import weakref
 import zlib
@@ -12,6 +14,7 @@ from PIL import Image, PngImagePlugin
 
 from imgpipe import costly_images, images
 from imgpipe.images import decode_image, fit_images
+from tiny import ROOT
 
 # Every pixel of the picture's halves: left red, right blue, as each mode can say it.
 RED, BLUE = (200, 30, 40), (20, 60, 210)
@@ -319,6 +322,21 @@ def test_what_native_code_says_of_a_broken_file_is_not_printed(capfd):
             )
         )
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_pillow_logs_of_a_broken_file_is_not_printed():
+    """Without a handler, and so only in a process of its own, Python prints it."""
+    content = bytearray(save(halves(), "TIFF").getvalue())
+    place = content.index(struct.pack("<HHL", 277, 3, 1)) + 8  # SamplesPerPixel
+    content[place : place + 2] = struct.pack("<H", 100)
+    program = (
+        "import io, sys; from imgpipe.images import decode_image\n"
+        "try: decode_image(io.BytesIO(sys.stdin.buffer.read()), 'a.tif')\n"
+        "except ValueError as error: print(error)"
+    )
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, input=content, cwd=ROOT, capture_output=True, check=True)
+    assert result.stdout.startswith(b"a.tif: cannot be decoded") and not result.stderr
 
 
 def test_a_jpeg_of_too_many_scans_is_refused(monkeypatch):
