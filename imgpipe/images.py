@@ -54,6 +54,11 @@ def decode_image(
         FileNotFoundError: there is no such file.
         ValueError: it cannot be decoded, or decoding it would cost too much.
     """
+    if isinstance(file, Path) and not file.is_file():
+        if file.is_dir():
+            raise ValueError(f"{name}: is a folder; name the image files in it")
+        if file.exists():  # it may never give anything
+            raise ValueError(f"{name}: is a pipe or device; name an image file")
     try:
         with file.open("rb") if isinstance(file, Path) else contextlib.nullcontext(file) as content:
             return _decode(content, at_least)

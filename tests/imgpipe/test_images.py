@@ -1,12 +1,14 @@
 """imgpipe.images: any file, one kind of array."""
 
 import io
+import os
 import struct
 import subprocess
 import sys
 import warnings
 import weakref
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -196,6 +198,15 @@ def test_a_truncated_file(format):
 def test_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"a\.jpg: no such file"):
         decode(tmp_path / "a.jpg")
+
+
+def test_a_folder_or_pipe_is_refused_without_waiting_for_it(tmp_path):
+    with pytest.raises(ValueError, match=r"^a\.jpg: is a folder; name the image files in it$"):
+        decode(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(ValueError, match=r"^a\.jpg: is a pipe or device; name an image file$"):
+            decode(path)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import re
 import signal
 import socket
@@ -160,6 +161,8 @@ def test_a_backbone_model_predicts_with_the_weights_it_was_trained_with(
         (lambda path: None, "no such file"),
         (lambda path: path.write_bytes(b""), "cannot be decoded"),
         (lambda path: path.write_text("text"), "cannot be decoded"),
+        (lambda path: path.mkdir(), "is a folder; name the image files in it"),
+        (os.mkfifo, "is a pipe or device; name an image file"),
     ],
 )
 def test_bad_files_are_named(trained, tmp_path, make, message):
