@@ -49,6 +49,8 @@ def run_main(main: Callable[[], None], stage: str | None = None) -> None:
     # others too a training step takes 0.5 to 0.8 of the time with them.
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its errors come as exceptions too
+    # A name that the terminal's encoding lacks must not end what worked so far.
+    sys.stdout.reconfigure(errors="backslashreplace")
     interruption = _Interruption("interrupted" + (f"; {GOES_ON}" if stage else ""))
     try:
         with _alone(stage) if stage else contextlib.nullcontext():

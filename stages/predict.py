@@ -8,6 +8,7 @@ import argparse
 import importlib.util
 import json
 import socket
+import sys
 import webbrowser
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from imgpipe.arrays import open_array
 from imgpipe.contract import CONTRACT, Contract, load_contract
 from imgpipe.prediction import choose_examples, load_images, rank_classes
 from imgpipe.stage import importing_keras, run_main
+from imgpipe.wording import shorten
 
 MODEL = Path("data/model")
 ARRAYS = Path("data/arrays")
@@ -35,7 +37,7 @@ def main():
 def print_classes(arguments: argparse.Namespace) -> None:
     """Print classes and probabilities of each file."""
     contract = load_contract(MODEL / CONTRACT)
-    images = load_images([(path, str(path)) for path in arguments.images], contract)
+    images = load_images([(path, show_path(path)) for path in arguments.images], contract)
 
     with importing_keras():
         from imgpipe.trained import load_trained
@@ -44,10 +46,22 @@ def print_classes(arguments: argparse.Namespace) -> None:
     for path, row in zip(arguments.images, probabilities, strict=True):
         ranking = rank_classes(row, contract.class_names, arguments.top)
         if arguments.json:
-            print(json.dumps({"image": str(path), "classes": ranking}, ensure_ascii=False))
+            print(word_json({"image": str(path), "classes": ranking}, sys.stdout.encoding))
         else:
-            words = ", ".join(f"{name} {100 * p:.1f} %" for name, p in ranking.items())
-            print(f"{path}: {words}")
+            words = ", ".join(f"{shorten(name)} {100 * p:.1f} %" for name, p in ranking.items())
+            print(f"{show_path(path)}: {words}")
+
+
+def show_path(path: Path) -> str:
+    """Show a path whole, on one line, whatever characters are in its name."""
+    return shorten(path, len(str(path)))
+
+
+def word_json(answer: dict, encoding: str) -> str:
+    """Word an answer as JSON of one line, in ASCII where it holds what cannot be printed so."""
+    text = json.dumps(answer, ensure_ascii=False, allow_nan=False)
+    plain = text.isprintable() and encoding.lower() == "utf-8"
+    return text if plain else json.dumps(answer, allow_nan=False)
 
 
 def serve_page(arguments: argparse.Namespace) -> None:

@@ -174,6 +174,27 @@ def test_bad_files_are_named(trained, tmp_path, make, message):
     assert "Traceback" not in result.stdout
 
 
+def test_a_name_of_any_characters_is_shown_on_one_line_of_any_encoding(trained, tmp_path):
+    names = ["two\nlines.png", "\x1b[31mred.png", "not \udcff utf-8.png", "é.png"]
+    for name in names:
+        make_picture().save(tmp_path / name)
+    command = ["python", "-m", "stages.predict", "--top", "1"]
+    for encoding in ("ascii", "utf-8"):
+        paths = [str(tmp_path / name) for name in names]
+        lines = trained.run(*command, *paths, PYTHONIOENCODING=encoding).stdout.splitlines()
+        assert len(lines) == len(names) and all(line.isprintable() for line in lines)
+        assert "two\\nlines.png" in lines[0]
+        answers = trained.run(*command, "--json", *paths, PYTHONIOENCODING=encoding).stdout
+        assert [json.loads(line)["image"] for line in answers.splitlines()] == paths
+    result = trained.run(*command, str(tmp_path / "no\nfile.png"), check=False)
+    assert result.returncode == 1
+    assert "no\\nfile.png': no such file" in result.stdout
+
+
+def make_picture():
+    return Image.fromarray(make_images(1)[0][0, ..., 0])
+
+
 def test_says_what_is_missing_when_nothing_was_trained(project, tmp_path):
     result = project.run("python", "-m", "stages.predict", "x.png", check=False)
     assert result.returncode == 1
