@@ -32,7 +32,16 @@ def load_images(files: Iterable[tuple[Path | BinaryIO, str]], contract: Contract
 
 
 def rank_classes(row: np.ndarray, class_names: list[str], top: int) -> dict[str, float]:
-    """Return the `top` most probable classes with their probabilities, best first."""
+    """Return the `top` most probable classes with their probabilities, best first.
+
+    Raises:
+        ValueError: the model gives something else than numbers.
+    """
+    if not np.isfinite(row).all():
+        raise ValueError(
+            "data/model: gives probabilities that are no numbers, as after a training that "
+            "diverged; train with a lower learning_rate"
+        )
     order = np.argsort(-row, kind="stable")[:top]
     return {class_names[label]: round(float(row[label]), 6) for label in order}
 

@@ -88,9 +88,9 @@ def create_app(
             try:
                 file = io.BytesIO(request.get_data())
                 (image,) = load_images([(file, "this file")], contract)
+                return classify_image(trained, image, top)
             except ValueError as error:  # not by status, which browsers report as a page's error
                 return {"error": str(error)}
-            return classify_image(trained, image, top)
 
     @app.errorhandler(HTTPException)
     def explain(error):
@@ -139,9 +139,10 @@ def classify_image(trained: TrainedModel, image: np.ndarray, top: int) -> dict:
     """
     images = image[np.newaxis]
     (row,) = trained.predict(images)
+    ranking = rank_classes(row, trained.contract.class_names, top)
     (activation,) = compute_class_activation(trained, images, np.array([row.argmax()]))
     return {
-        "classes": list(rank_classes(row, trained.contract.class_names, top).items()),
+        "classes": list(ranking.items()),
         "seen": encode_picture(image),
         "map": encode_picture(overlay_map(image, activation)) if activation.size else None,
         "place": name_place(activation) if activation.any() else None,

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from imgpipe.prediction import rank_classes
 from stages import predict
 from tiny import make_images
 
@@ -193,6 +194,11 @@ def test_a_name_of_any_characters_is_shown_on_one_line_of_any_encoding(trained, 
 
 def make_picture():
     return Image.fromarray(make_images(1)[0][0, ..., 0])
+
+
+def test_a_model_that_gives_no_numbers_is_told_of():
+    with pytest.raises(ValueError, match=r"^data/model: gives probabilities that are no numbers"):
+        rank_classes(np.array([0.5, np.nan], np.float32), ["a", "b"], 1)
 
 
 def test_says_what_is_missing_when_nothing_was_trained(project, tmp_path):
