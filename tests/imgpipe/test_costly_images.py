@@ -58,7 +58,7 @@ def test_an_image_takes_little_more_memory_than_pillow_and_its_array(tmp_path, u
     (tmp_path / "a.png").write_bytes(make_png(side, side, bytes((1 + 3 * side) * side)))
     command = [sys.executable, "-c", MEASURE, str(tmp_path / "a.png"), use]
     peak = int(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
-    assert peak < (4 + 3) * side * side + (90 << 20)
+    assert peak < (4 + 3) * side * side + (10 << 20)
 
 
 def test_the_longest_side():
