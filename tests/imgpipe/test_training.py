@@ -320,9 +320,10 @@ def test_smoothing_and_weights_change_the_training_the_same_way_each_time(tmp_pa
 def test_a_training_that_breaks_down_says_what_to_do(tmp_path):
     images, labels = make_images(16)
     model = build_model("cnn1", (28, 28, 1), 10, {"dropout": 0.2})
+    model.set_weights([weights * 1e12 for weights in model.get_weights()])
     data = (images, labels)
     with pytest.raises(ValueError, match=r"broke down in epoch 1.*lower learning_rate"):
-        run_training(model, data, data, recipe(optimizer="sgd", learning_rate=1e30), 1)
+        run_training(model, data, data, recipe(optimizer="sgd", learning_rate=1000.0), 1)
 
 
 def train_in_pieces(folder, monkeypatch, settings, kills, name="cnn1", options=None, data=None):
