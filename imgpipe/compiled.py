@@ -1,15 +1,19 @@
-"""Having Python functions compiled, and arrays that their results go into."""
+"""Having Python functions compiled, threads to run them, and arrays that their results go into."""
 
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from math import prod
 
+import joblib
 import numpy as np
 from numba import config, njit
 from numba.core.caching import InTreeCacheLocator
 
 # A product and the sum it goes into may be rounded once; all else is computed as it is written.
 OPTIONS = {"nogil": True, "fastmath": {"contract"}}
+PARTS = 4  # of a batch: as many on any machine, so that what is added up of them is rounded alike
 
 
 class ProjectCacheLocator(InTreeCacheLocator):
@@ -50,6 +54,26 @@ def compile_function(function: Callable) -> Callable:
         return njit(function, **OPTIONS)
     finally:
         config.CACHE_LOCATOR_CLASSES = others
+
+
+@cache  # to start them takes as long as some convolutions
+def start_threads(count: int) -> ThreadPoolExecutor:
+    """Start threads, or return those of an earlier call."""
+    return ThreadPoolExecutor(count)
+
+
+def work_on_parts(work: Callable[[int, int, int], None], count: int) -> None:
+    """Have all cores work on parts of something.
+
+    Args:
+        work: takes the part's number, below PARTS, the first thing in it, and the one after it.
+        count: of things.
+    """
+
+    def work_on_part(part: int) -> None:
+        work(part, count * part // PARTS, count * (part + 1) // PARTS)
+
+    list(start_threads(min(joblib.cpu_count(), PARTS)).map(work_on_part, range(PARTS)))
 
 
 def allocate_aligned(shape: tuple, dtype: type = np.float32) -> np.ndarray:

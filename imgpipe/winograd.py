@@ -10,8 +10,6 @@ Source: Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks", 
 """
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from itertools import pairwise
 from math import prod
 
@@ -23,7 +21,14 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from imgpipe.arrays import blocks
-from imgpipe.compiled import OPTIONS, allocate_aligned, compile_function
+from imgpipe.compiled import (
+    OPTIONS,
+    PARTS,
+    allocate_aligned,
+    compile_function,
+    start_threads,
+    work_on_parts,
+)
 
 TILES = (4, 6)  # m
 VERY_FEW_CHANNELS = 4  # with which a convolution is better computed as it is defined
@@ -35,7 +40,6 @@ _CHUNK_ROWS = 64  # of pixels, likewise, in a DirectConvolution
 _LINES = 4  # of pixels, whose slopes and patches are multiplied at once
 _BLOCK_PIXELS = 8_500  # of maps that pass through a block together
 _KERNEL_TILES = 3  # of an image, which take as long as its share of reading the kernel
-_PARTS = 4  # of a batch, whose gradients are added up in one order
 _MOST_THREADS = 16  # there are hardly chunks for more
 _ZERO = np.float32(0)
 _PIXELS = np.arange(4, dtype=np.uint8)  # of a square of 2 × 2, by rows
@@ -251,12 +255,7 @@ def _convolve(
         for chunk in chunks:
             convolution.convolve_rows(images, chunk, buffer, outputs, winners)
 
-    list(_start_threads(len(buffers)).map(take, buffers))
-
-
-@cache  # to start them takes as long as some convolutions
-def _start_threads(count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count)
+    list(start_threads(len(buffers)).map(take, buffers))
 
 
 def _no_winners(outputs: np.ndarray) -> np.ndarray:
@@ -437,8 +436,8 @@ def differentiate_convolution(
     outputs = maps.shape[3]
     backward = transform_kernel(kernel.transpose(0, 1, 3, 2), 4)
     image_gradients = allocate_aligned(images.shape)
-    kernel_gradients = np.empty((_PARTS, *kernel.shape), np.float32)
-    bias_gradients = np.empty((_PARTS, outputs), np.float32)
+    kernel_gradients = np.empty((PARTS, *kernel.shape), np.float32)
+    bias_gradients = np.empty((PARTS, outputs), np.float32)
 
     def work(part: int, first: int, stop: int) -> None:
         _differentiate_tiles(
@@ -455,7 +454,7 @@ def differentiate_convolution(
             bias_gradients[part],
         )
 
-    _work_on_parts(work, len(images))
+    work_on_parts(work, len(images))
     return image_gradients, kernel_gradients.sum(axis=0), bias_gradients.sum(axis=0)
 
 
@@ -484,24 +483,15 @@ def differentiate_kernel(
     channels, outputs = kernel.shape[2:]
     taps = 9 * channels + 1  # for the bias, which is what a pixel of 1 is multiplied by
     filled = _divide_up(taps, _ROWS) * _ROWS, _divide_up(outputs, LANES) * LANES
-    sums = np.zeros((_PARTS, *filled), np.float32)
+    sums = np.zeros((PARTS, *filled), np.float32)
 
     def work(part: int, first: int, stop: int) -> None:
         places = _no_winners(maps) if winners is None else winners
         _differentiate_directly(images, maps, places, gradients, padding, first, stop, sums[part])
 
-    _work_on_parts(work, len(images))
+    work_on_parts(work, len(images))
     total = sums.sum(axis=0)[:taps, :outputs]
     return total[:-1].reshape(3, 3, channels, outputs), total[-1]
-
-
-def _work_on_parts(work: Callable[[int, int, int], None], count: int) -> None:
-    """Call `work` with each part of a batch: its number, the first image, and the one after it."""
-
-    def work_on_part(part: int) -> None:
-        work(part, count * part // _PARTS, count * (part + 1) // _PARTS)
-
-    list(_start_threads(min(joblib.cpu_count(), _PARTS)).map(work_on_part, range(_PARTS)))
 
 
 _inline = njit(**OPTIONS)
