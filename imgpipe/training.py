@@ -415,7 +415,9 @@ def _gatherer(inputs: np.ndarray, labels: np.ndarray):
     """
 
     def gather(rows):
-        taken = tf.numpy_function(lambda numbers: inputs[numbers], [rows], inputs.dtype)
+        # If it had a state, TensorFlow would make one batch after the other, each when it is asked
+        # for, to get the same ones each time.
+        taken = tf.numpy_function(inputs.__getitem__, [rows], inputs.dtype, stateful=False)
         taken.set_shape([None, *inputs.shape[1:]])
         return taken, tf.gather(tf.constant(labels), rows % len(labels))
 

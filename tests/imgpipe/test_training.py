@@ -2,6 +2,7 @@
 
 import contextlib
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,29 @@ def test_augmented_epochs_of_features_draw_from_the_copies():
         np.testing.assert_array_equal(x, same)
     copied = [np.sort(np.concatenate([x[:, 0] for x, _ in b[5:10]])) for b in (batches, other)]
     assert not np.array_equal(*copied)
+
+
+class CountedArray(np.ndarray):
+    """Counts how often rows are taken from it."""
+
+    taken = 0
+
+    def __getitem__(self, rows):
+        self.taken += 1
+        return np.asarray(self)[rows]
+
+
+def test_batches_are_made_while_earlier_ones_are_used():
+    make_deterministic(1)
+    images, labels = make_images(40)
+    counted = images.view(CountedArray)
+    stream = iter(training_batches(counted, labels, recipe(epochs=5), 1))
+    next(stream)
+    for _ in range(100):
+        if counted.taken > 1:
+            break
+        time.sleep(0.05)
+    assert 1 < counted.taken < 10  # of the 25 batches: some are ahead, not all
 
 
 def test_the_seed_decides_the_stream():
