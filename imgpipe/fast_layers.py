@@ -5,10 +5,11 @@ from functools import partial
 from itertools import pairwise
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from imgpipe import winograd
+from imgpipe import sparse_products, winograd
 from imgpipe.dropout import drop_out
 
 # Channels with which a convolution and its gradients are faster to be had from `winograd`, and how
@@ -17,27 +18,32 @@ _LEAST_CHANNELS = 16
 _MOST_CHANNEL_PAIRS = 2**15
 
 
-def speed_up(model: keras.Model) -> keras.Model:
+def speed_up(model: keras.Model, inputs: np.ndarray) -> keras.Model:
     """Make a model of the same layers and weights that takes less time to train.
 
     Where it is trained, batch normalisation is one operation instead of ten, dropout draws half
     the random bits, and convolutions and their gradients take fewer multiplications, and pool at
-    once what is only pooled afterwards: the same functions, rounded in another order. Elsewhere
-    its layers are those of `model`.
+    once what is only pooled afterwards; what is multiplied by inputs that are mostly zeros is not
+    multiplied by the zeros: the same functions, rounded in another order. Elsewhere its layers are
+    those of `model`.
 
     Args:
         model: built; what is trained in the returned model is trained in it.
+        inputs: some of those that it is trained on.
 
     Returns:
         The model to train; `model` itself on a GPU, where its own layers are fast.
     """
     if tf.config.list_physical_devices("GPU"):
         return model
-    pooled = {}
+    pooled, sparse = {}, None
     if isinstance(model, keras.Sequential):  # whose layers' outputs go into the next one alone
         pairs = pairwise(model.layers)
         pooled = {a: b for a, b in pairs if _is_usual_convolution(a) and _is_usual_pooling(b)}
-    return keras.models.clone_model(model, clone_function=partial(_speed_up_layer, pooled=pooled))
+        share = np.count_nonzero(inputs) / inputs.size
+        sparse = model.layers[0] if share <= sparse_products.MOST_SHARE else None
+    replace = partial(_speed_up_layer, pooled=pooled, sparse=sparse)
+    return keras.models.clone_model(model, clone_function=replace)
 
 
 class _InTraining(layers.Layer):
@@ -60,18 +66,20 @@ class _InTraining(layers.Layer):
         return self.layer.compute_output_shape(input_shape)
 
 
-def _speed_up_layer(layer: layers.Layer, pooled: dict) -> layers.Layer:
+def _speed_up_layer(layer: layers.Layer, pooled: dict, sparse: layers.Layer | None) -> layers.Layer:
     """Return what takes a layer's place: itself, where there is nothing faster.
 
     Args:
         layer: of the model.
         pooled: convolution to pooling, for those that become one operation in the first's place.
+        sparse: the layer whose inputs are mostly zeros.
     """
     choices = (
         (_is_usual_normalization, _normalize),
         (_is_usual_dropout, _drop_out),
         (_is_usual_convolution, partial(_convolve, pooling=pooled.get(layer))),
         (list(pooled.values()).__contains__, lambda _, outputs: outputs),
+        (lambda layer: layer is sparse and _is_usual_dense(layer), _multiply),
     )
     for suits, compute in choices:
         if suits(layer):
@@ -197,3 +205,32 @@ def _convolve(
         return maps, differentiate
 
     return convolve(inputs, *map(tf.convert_to_tensor, (layer.kernel, layer.bias)))
+
+
+def _is_usual_dense(layer: layers.Layer) -> bool:
+    if not _is_plain(layer, layers.Dense) or not layer.use_bias:
+        return False
+    return len(layer.input.shape) == 2 and layer.units >= sparse_products.LEAST_UNITS
+
+
+def _multiply(layer: layers.Dense, features: tf.Tensor) -> tf.Tensor:
+    """Compute a dense layer whose inputs are mostly zeros."""
+
+    def call(function: Callable, *matrices: tf.Tensor) -> tf.Tensor:
+        return tf.numpy_function(function, matrices, tf.float32, stateful=False)
+
+    @tf.custom_gradient
+    def multiply(features, kernel):
+        outputs = call(sparse_products.multiply, features, kernel)
+        outputs.set_shape((features.shape[0], layer.units))
+
+        def differentiate(gradients):
+            kernel_gradients = call(sparse_products.multiply_transposed, features, gradients)
+            kernel_gradients.set_shape(kernel.shape)
+            # TensorFlow drops the first, as nobody wants it.
+            return tf.matmul(gradients, kernel, transpose_b=True), kernel_gradients
+
+        return outputs, differentiate
+
+    kernel, bias = map(tf.convert_to_tensor, (layer.kernel, layer.bias))
+    return layer.activation(multiply(features, kernel) + bias)

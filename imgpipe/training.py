@@ -194,7 +194,7 @@ def train_model(
     """
     loss, metrics = choose_loss(recipe)
     state = TrainingState(model, build_optimizer(recipe, len(train[1])))
-    fast_model = speed_up(model)
+    fast_model = speed_up(model, train[0][: recipe.batch_size])
     fast_model.compile(
         optimizer=state.optimizer,
         loss=loss,

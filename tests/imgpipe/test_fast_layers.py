@@ -30,14 +30,16 @@ def differentiate(model, inputs=IMAGES):
 def assert_same_in_training(model, inputs=IMAGES):
     """Compare loss and gradients, computed in a graph, with those of Keras's layers."""
     value, gradients = differentiate(model, inputs)
-    fast_value, fast_gradients = tf.function(differentiate)(speed_up(model), inputs)
+    fast_value, fast_gradients = tf.function(differentiate)(speed_up(model, inputs), inputs)
     np.testing.assert_allclose(fast_value, value, rtol=1e-5)
     for ours, plain in zip(fast_gradients, gradients, strict=True):
         np.testing.assert_allclose(ours, plain, atol=1e-5 * np.abs(plain).max())
 
 
 def is_fast(model):
-    return [layer.__class__.__name__ == "_InTraining" for layer in speed_up(model).layers][:-2]
+    return [layer.__class__.__name__ == "_InTraining" for layer in speed_up(model, IMAGES).layers][
+        :-2
+    ]
 
 
 @pytest.mark.parametrize("padding", ["valid", "same"])
@@ -62,7 +64,7 @@ def test_a_convolution_pools_at_once_what_is_only_pooled(padding, channels, outp
     )
     assert is_fast(model) == [True, True]
     assert_same_in_training(model, images)
-    fast = speed_up(model)
+    fast = speed_up(model, IMAGES)
     np.testing.assert_array_equal(fast(images, training=False), model(images, training=False))
 
 
@@ -80,7 +82,7 @@ def test_other_pooling_stays_with_keras(pooling):
     model = build(layers.Conv2D(16, 3, activation="relu"), pooling)
     assert is_fast(model) == [True, False]
     value, _ = differentiate(model)
-    fast_value, _ = differentiate(speed_up(model))
+    fast_value, _ = differentiate(speed_up(model, IMAGES))
     np.testing.assert_allclose(fast_value, value, rtol=1e-5)
 
 
@@ -101,7 +103,7 @@ def test_batch_normalisation_is_that_of_keras(shape):
     value, gradients = differentiate(model, inputs)
     weights = model.get_weights()
     model.set_weights(first_weights)
-    fast_value, fast_gradients = differentiate(speed_up(model), inputs)
+    fast_value, fast_gradients = differentiate(speed_up(model, IMAGES), inputs)
     np.testing.assert_allclose(fast_value, value, rtol=1e-5)
     for ours, plain in zip(fast_gradients, gradients, strict=True):
         np.testing.assert_allclose(ours, plain, atol=1e-4 * np.abs(plain).max())
@@ -112,7 +114,7 @@ def test_batch_normalisation_is_that_of_keras(shape):
 @pytest.mark.parametrize("rate", [0.2, 0.5])
 def test_dropout_drops_its_share_and_keeps_the_mean(rate):
     keras.utils.set_random_seed(5)
-    model = speed_up(Sequential([Input((100_001,)), layers.Dropout(rate)]))
+    model = speed_up(Sequential([Input((100_001,)), layers.Dropout(rate)]), IMAGES)
     ones = np.ones((3, 100_001), np.float32)
     first, second = (model(ones, training=True).numpy() for _ in range(2))
     for values in (first, second):
@@ -121,7 +123,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean(rate):
     assert (first != second).mean() > 0.01
     assert (first[0] != first[1]).mean() > 0.01
     keras.utils.set_random_seed(5)
-    again = speed_up(Sequential([Input((100_001,)), layers.Dropout(rate)]))
+    again = speed_up(Sequential([Input((100_001,)), layers.Dropout(rate)]), IMAGES)
     np.testing.assert_array_equal(again(ones, training=True), first)
 
 
@@ -130,7 +132,7 @@ def test_outside_training_the_layers_are_the_models_own():
         layers.Conv2D(16, 3, activation="relu"), layers.BatchNormalization(), layers.Dropout(0.5)
     )
     assert is_fast(model) == [True] * 3
-    fast = speed_up(model)
+    fast = speed_up(model, IMAGES)
     np.testing.assert_array_equal(fast(IMAGES, training=False), model(IMAGES, training=False))
     assert all(a is b for a, b in zip(fast.weights, model.weights, strict=True))
     assert "_InTraining" not in model.to_json()
@@ -162,7 +164,7 @@ def test_what_is_computed_in_another_way_stays_with_keras(layer):
 def test_a_frozen_normalisation_keeps_its_statistics():
     model = build(layers.BatchNormalization(trainable=False))
     before = model.get_weights()
-    outputs = speed_up(model)(IMAGES, training=True)
+    outputs = speed_up(model, IMAGES)(IMAGES, training=True)
     np.testing.assert_array_equal(outputs, model(IMAGES, training=False))
     for ours, earlier in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(ours, earlier)
@@ -173,7 +175,35 @@ def test_a_model_with_branches():
     one, other = (layers.Conv2D(16, 3, activation="relu")(inputs) for _ in range(2))
     maps = layers.Dropout(0.5)(layers.Add()([one, other]))
     model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(maps)))
-    kinds = [type(layer).__name__ for layer in speed_up(model).layers]
+    kinds = [type(layer).__name__ for layer in speed_up(model, IMAGES).layers]
     assert kinds.count("_InTraining") == 3
-    _, gradients = differentiate(speed_up(model))
+    _, gradients = differentiate(speed_up(model, IMAGES))
     assert all(gradient is not None for gradient in gradients)
+
+
+FEATURES = np.maximum(np.random.default_rng(2).normal(-1, 1, (8, 90)), 0).astype(np.float32)
+
+
+@pytest.mark.parametrize("activation", ["relu", None])
+def test_a_dense_layer_on_features_that_are_mostly_zeros(activation):
+    model = build(layers.Dense(64, activation=activation), shape=(90,))
+    fast = speed_up(model, FEATURES)
+    assert type(fast.layers[0]).__name__ == "_InTraining"
+    assert_same_in_training(model, FEATURES)
+    np.testing.assert_array_equal(fast(FEATURES, training=False), model(FEATURES, training=False))
+
+
+@pytest.mark.parametrize(
+    ("middle", "inputs"),
+    [
+        ([layers.Dense(64)], FEATURES + 1),
+        ([layers.Dense(10)], FEATURES),
+        ([layers.Dense(64, use_bias=False)], FEATURES),
+        ([layers.Normalization(mean=0, variance=1), layers.Dense(64)], FEATURES),
+        ([layers.Dense(64)], FEATURES.reshape(8, 9, 10)),
+    ],
+    ids=["few zeros", "few units", "no bias", "not the first layer", "of three axes"],
+)
+def test_other_dense_layers_stay_with_keras(middle, inputs):
+    model = build(*middle, shape=inputs.shape[1:])
+    assert "_InTraining" not in {type(layer).__name__ for layer in speed_up(model, inputs).layers}
