@@ -10,6 +10,7 @@ from PIL import Image
 from benchmarks.networks import CLASSES
 from imgpipe.arrays import blocks, write_array
 
+POSITIVE_SHARE = 0.1  # of VGG16's features of Fashion-MNIST's images at 150×150
 ARRAYS = Path("data/arrays")  # of a pipeline that has run; without them there is generated data
 
 
@@ -71,17 +72,22 @@ def write_photo_archive(path: Path, count: int, size: int) -> None:
 
 
 def write_features(folder: Path, count: int, width: int) -> dict[str, str]:
-    """Write features such as a network's last pooling gives: none below 0, half of them 0.
+    """Write features such as a network's last pooling gives: none below 0, and most of them 0.
+
+    As in those of Fashion-MNIST's images, some are hardly ever more than 0 and others often.
 
     Returns:
         "inputs" and "labels": paths of .npy files, float16 (count, width) and int64 (count,).
     """
     rng = np.random.default_rng(0)
+    shares = np.minimum(rng.exponential(POSITIVE_SHARE, width), 1).astype(np.float32)
     paths = {"inputs": folder / "inputs.npy", "labels": folder / "labels.npy"}
-    parts = (
-        np.maximum(rng.standard_normal((block.stop - block.start, width), np.float32), 0)
-        for block in blocks(count)
-    )
+
+    def draw(rows: int) -> np.ndarray:
+        values = np.abs(rng.standard_normal((rows, width), np.float32))
+        return np.where(rng.random((rows, width), np.float32) < shares, values, 0)
+
+    parts = (draw(block.stop - block.start) for block in blocks(count))
     write_array(paths["inputs"], (count, width), np.float16, parts)
     np.save(paths["labels"], rng.integers(0, CLASSES, count))
     return {name: str(path) for name, path in paths.items()}

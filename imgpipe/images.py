@@ -31,8 +31,6 @@ _STORED: dict[int | None, Callable[[np.ndarray], np.ndarray]] = {
     8: lambda upright: np.rot90(upright, -1),
 }
 _SIDEWAYS = (5, 6, 7, 8)
-# What Pillow says of a broken file comes as an exception, too.
-logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 def decode_image(
@@ -75,6 +73,7 @@ def _decode(file: BinaryIO, at_least: list[int] | None) -> np.ndarray:
     # Warned of is what the file's maker did, and images large by Pillow's measure.
     with (
         warnings.catch_warnings(action="ignore"),
+        _unlogged(),
         Image.open(CountedReads(file), formats=_FORMATS) as image,
     ):
         refuse_costly(image)
@@ -86,6 +85,18 @@ def _decode(file: BinaryIO, at_least: list[int] | None) -> np.ndarray:
         if image.format == "PNG":
             refuse_unfinished_png(file, image)
         return _to_rgb(image)
+
+
+@contextlib.contextmanager
+def _unlogged() -> Iterator[None]:
+    """Hold back what Pillow logs about broken files, which comes as an exception, too."""
+    logger = logging.getLogger("PIL")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextlib.contextmanager
