@@ -1,6 +1,7 @@
 """Having Python functions compiled, threads to run them, and arrays that their results go into."""
 
 import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -79,6 +80,32 @@ def work_on_parts(work: Callable[[int, int, int], None], count: int) -> None:
 def allocate_aligned(shape: tuple, dtype: type = np.float32) -> np.ndarray:
     """Allocate an array that TensorFlow takes over without a copy: at a multiple of 64."""
     size = prod(shape) * np.dtype(dtype).itemsize
-    values = np.empty(size + 63, np.uint8)
-    start = -values.ctypes.data % 64
-    return values[start : start + size].view(dtype).reshape(shape)
+    return _align(np.empty(size + 63, np.uint8), shape, dtype)
+
+
+def _align(memory: np.ndarray, shape: tuple, dtype: type) -> np.ndarray:
+    start = -memory.ctypes.data % 64
+    size = prod(shape) * np.dtype(dtype).itemsize
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+class ReusedArray:
+    """An array that is handed out again once nobody holds it any more.
+
+    Memory of many megabytes that is allocated anew in each step, by threads in turn, stays theirs
+    when it is given back: the process grows with every epoch.
+
+    Args:
+        shape: of the array, float32.
+    """
+
+    def __init__(self, shape: tuple):
+        self._shape = shape
+        self._owner = allocate_aligned(shape).base
+
+    def take(self) -> np.ndarray:
+        """Return the array, as it was left, or another one while it is in use."""
+        holders = sys.getrefcount(self._owner) - 1  # but for this very call
+        if holders > 1:  # an array, or a part of it, that was handed out
+            self._owner = allocate_aligned(self._shape).base
+        return _align(self._owner, self._shape, np.float32)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras import layers
 
 from imgpipe import sparse_products, winograd
+from imgpipe.compiled import ReusedArray
 from imgpipe.dropout import drop_out
 
 # Channels with which a convolution and its gradients are faster to be had from `winograd`, and how
@@ -215,6 +216,10 @@ def _is_usual_dense(layer: layers.Layer) -> bool:
 
 def _multiply(layer: layers.Dense, features: tf.Tensor) -> tf.Tensor:
     """Compute a dense layer whose inputs are mostly zeros."""
+    reused = ReusedArray(layer.kernel.shape)
+
+    def multiply_transposed(features, gradients):
+        return sparse_products.multiply_transposed(features, gradients, reused.take())
 
     def call(function: Callable, *matrices: tf.Tensor) -> tf.Tensor:
         return tf.numpy_function(function, matrices, tf.float32, stateful=False)
@@ -225,7 +230,7 @@ def _multiply(layer: layers.Dense, features: tf.Tensor) -> tf.Tensor:
         outputs.set_shape((features.shape[0], layer.units))
 
         def differentiate(gradients):
-            kernel_gradients = call(sparse_products.multiply_transposed, features, gradients)
+            kernel_gradients = call(multiply_transposed, features, gradients)
             kernel_gradients.set_shape(kernel.shape)
             # TensorFlow drops the first, as nobody wants it.
             return tf.matmul(gradients, kernel, transpose_b=True), kernel_gradients
