@@ -2,6 +2,7 @@
 
 import io
 import json
+import mmap
 import os
 from collections.abc import Callable, Iterable, Iterator
 from math import prod
@@ -14,6 +15,7 @@ from imgpipe.files import replacing, write_json
 
 SUBSETS = ("train", "val", "test")
 BLOCK_IMAGES = 256  # held in memory at once
+_LARGE_MAP = 1 << 27  # bytes
 TABLE_ROWS = 1 << 14  # of a table of all images, held in memory at once
 
 
@@ -129,3 +131,17 @@ def open_array(path: Path) -> np.ndarray:
         raise ValueError(
             f"{path}: is not a whole .npy file ({error}); remove it and run dvc repro"
         ) from None
+
+
+def forget_pages(array: np.ndarray) -> None:
+    """Let go of what was read of a large memory map.
+
+    Pages that were read count as this process's memory for as long as it has the map, in the end
+    the whole file. Let go of, they stay with the system while it has room, and cost little to read
+    again.
+
+    Args:
+        array: as open_array returns it; nothing happens to other ones.
+    """
+    if isinstance(array.base, mmap.mmap) and array.nbytes >= _LARGE_MAP:
+        array.base.madvise(mmap.MADV_DONTNEED)

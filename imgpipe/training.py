@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from imgpipe.arrays import forget_pages
 from imgpipe.augmentation import augment_images
 from imgpipe.checkpoint import CHECKPOINT, TrainingState
 from imgpipe.determinism import make_deterministic
@@ -414,10 +415,15 @@ def _gatherer(inputs: np.ndarray, labels: np.ndarray):
     of the plain ones.
     """
 
+    def take(rows):
+        taken = inputs[rows]
+        forget_pages(inputs)
+        return taken
+
     def gather(rows):
         # If it had a state, TensorFlow would make one batch after the other, each when it is asked
         # for, to get the same ones each time.
-        taken = tf.numpy_function(inputs.__getitem__, [rows], inputs.dtype, stateful=False)
+        taken = tf.numpy_function(take, [rows], inputs.dtype, stateful=False)
         taken.set_shape([None, *inputs.shape[1:]])
         return taken, tf.gather(tf.constant(labels), rows % len(labels))
 

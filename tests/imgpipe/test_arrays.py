@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from imgpipe.arrays import blocks, continue_array, open_array, write_array
+from imgpipe import arrays
+from imgpipe.arrays import blocks, continue_array, forget_pages, open_array, write_array
 
 
 @pytest.mark.parametrize(("count", "size"), [(10, 3), (1, 100), (0, 1), (6, 3)])
@@ -21,6 +23,26 @@ def test_parts_become_one_array(tmp_path):
     write_array(tmp_path / "x.npy", array.shape, np.uint8, [array[:3], array[3:3], array[3:]])
     np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), array)
     np.testing.assert_array_equal(open_array(tmp_path / "x.npy"), array)
+
+
+def count_resident(path):
+    """Count the kilobytes of a file that this process has in memory."""
+    _, found = Path("/proc/self/smaps").read_text().split(f"{path}\n")
+    return int(found.split("Rss:")[1].split()[0])
+
+
+def test_pages_of_a_large_array_are_let_go_of(tmp_path, monkeypatch):
+    rows = np.random.default_rng(0).normal(size=(4096, 128))
+    write_array(tmp_path / "x.npy", rows.shape, np.float64, [rows])
+    array = open_array(tmp_path / "x.npy")
+    np.testing.assert_array_equal(array[::2], rows[::2])
+    forget_pages(array)  # not large
+    assert count_resident(tmp_path / "x.npy") > 4000
+    monkeypatch.setattr(arrays, "_LARGE_MAP", 1)
+    forget_pages(array)
+    assert count_resident(tmp_path / "x.npy") == 0
+    np.testing.assert_array_equal(array[::2], rows[::2])
+    forget_pages(rows)  # not of a file
 
 
 def test_an_empty_array(tmp_path):
