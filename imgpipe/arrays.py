@@ -15,7 +15,6 @@ from imgpipe.files import replacing, write_json
 
 SUBSETS = ("train", "val", "test")
 BLOCK_IMAGES = 256  # held in memory at once
-_LARGE_MAP = 1 << 27  # bytes
 TABLE_ROWS = 1 << 14  # of a table of all images, held in memory at once
 
 
@@ -133,15 +132,25 @@ def open_array(path: Path) -> np.ndarray:
         ) from None
 
 
-def forget_pages(array: np.ndarray) -> None:
-    """Let go of what was read of a large memory map.
+def take_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return `array[rows]`; long rows of a memory map are read from its file instead.
 
-    Pages that were read count as this process's memory for as long as it has the map, in the end
-    the whole file. Let go of, they stay with the system while it has room, and cost little to read
-    again.
+    What is read through a map counts as this process's memory for as long as it has the map, in the
+    end the whole file.
 
     Args:
-        array: as open_array returns it; nothing happens to other ones.
+        array: as open_array returns it, or one in memory.
+        rows: integers (n,).
+
+    Raises:
+        ValueError: the file has been cut since it was opened.
     """
-    if isinstance(array.base, mmap.mmap) and array.nbytes >= _LARGE_MAP:
-        array.base.madvise(mmap.MADV_DONTNEED)
+    length = array.strides[0]
+    if not isinstance(array, np.memmap) or length < mmap.PAGESIZE:
+        return array[rows]
+    taken = np.empty((len(rows), *array.shape[1:]), array.dtype)
+    with Path(array.filename).open("rb", buffering=0) as file:
+        for place, row in zip(taken, rows.tolist(), strict=True):
+            if os.preadv(file.fileno(), [place], array.offset + row * length) != length:
+                raise ValueError(f"{array.filename}: is not a whole .npy file any more")
+    return taken

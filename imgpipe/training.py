@@ -2,6 +2,7 @@
 
 import math
 import time
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from imgpipe.arrays import forget_pages
+from imgpipe.arrays import take_rows
 from imgpipe.augmentation import augment_images
 from imgpipe.checkpoint import CHECKPOINT, TrainingState
 from imgpipe.determinism import make_deterministic
@@ -415,14 +416,10 @@ def _gatherer(inputs: np.ndarray, labels: np.ndarray):
     of the plain ones.
     """
 
-    def take(rows):
-        taken = inputs[rows]
-        forget_pages(inputs)
-        return taken
-
     def gather(rows):
         # If it had a state, TensorFlow would make one batch after the other, each when it is asked
         # for, to get the same ones each time.
+        take = partial(take_rows, inputs)
         taken = tf.numpy_function(take, [rows], inputs.dtype, stateful=False)
         taken.set_shape([None, *inputs.shape[1:]])
         return taken, tf.gather(tf.constant(labels), rows % len(labels))

@@ -1,5 +1,6 @@
 """imgpipe.arrays: block by block, whole or not at all, without growing."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imgpipe import arrays
-from imgpipe.arrays import blocks, continue_array, forget_pages, open_array, write_array
+from imgpipe.arrays import blocks, continue_array, open_array, take_rows, write_array
 
 
 @pytest.mark.parametrize(("count", "size"), [(10, 3), (1, 100), (0, 1), (6, 3)])
@@ -31,18 +31,32 @@ def count_resident(path):
     return int(found.split("Rss:")[1].split()[0])
 
 
-def test_pages_of_a_large_array_are_let_go_of(tmp_path, monkeypatch):
-    rows = np.random.default_rng(0).normal(size=(4096, 128))
-    write_array(tmp_path / "x.npy", rows.shape, np.float64, [rows])
-    array = open_array(tmp_path / "x.npy")
-    np.testing.assert_array_equal(array[::2], rows[::2])
-    forget_pages(array)  # not large
-    assert count_resident(tmp_path / "x.npy") > 4000
-    monkeypatch.setattr(arrays, "_LARGE_MAP", 1)
-    forget_pages(array)
-    assert count_resident(tmp_path / "x.npy") == 0
-    np.testing.assert_array_equal(array[::2], rows[::2])
-    forget_pages(rows)  # not of a file
+@pytest.mark.parametrize("shape", [(300, 40, 30), (5000, 12)], ids=["long rows", "short rows"])
+def test_rows_are_taken_in_the_order_asked_for(tmp_path, shape):
+    array = np.random.default_rng(0).normal(size=shape)
+    write_array(tmp_path / "x.npy", shape, np.float64, [array])
+    rows = np.array([7, 299, 0, 7])
+    for source in (array, open_array(tmp_path / "x.npy")):
+        np.testing.assert_array_equal(take_rows(source, rows), array[rows])
+    assert take_rows(array, rows[:0]).shape == (0, *shape[1:])
+
+
+def test_long_rows_that_were_taken_do_not_stay_in_memory(tmp_path):
+    array = np.random.default_rng(0).normal(size=(1000, 1024))
+    write_array(tmp_path / "x.npy", array.shape, np.float64, [array])
+    opened = open_array(tmp_path / "x.npy")
+    take_rows(opened, np.arange(1000))
+    assert count_resident(tmp_path / "x.npy") < 100
+    opened[:500].sum()
+    assert count_resident(tmp_path / "x.npy") > 1000  # as it would have been
+
+
+def test_an_array_that_is_cut_while_it_is_open_is_an_error(tmp_path):
+    write_array(tmp_path / "x.npy", (10, 1024), np.float64, [np.ones((10, 1024))])
+    opened = open_array(tmp_path / "x.npy")
+    os.truncate(tmp_path / "x.npy", 50_000)
+    with pytest.raises(ValueError, match=r"is not a whole \.npy file any more"):
+        take_rows(opened, np.array([0, 9]))
 
 
 def test_an_empty_array(tmp_path):
