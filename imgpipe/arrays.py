@@ -145,8 +145,9 @@ def take_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: the file has been cut since it was opened.
     """
+    is_whole_map = isinstance(array.base, mmap.mmap) and array.flags.c_contiguous
     length = array.strides[0]
-    if not isinstance(array, np.memmap) or length < mmap.PAGESIZE:
+    if not is_whole_map or length < mmap.PAGESIZE:  # a part's offset tells where the whole begins
         return array[rows]
     taken = np.empty((len(rows), *array.shape[1:]), array.dtype)
     with Path(array.filename).open("rb", buffering=0) as file:

@@ -38,6 +38,13 @@ def test_rows_are_taken_in_the_order_asked_for(tmp_path, shape):
     rows = np.array([7, 299, 0, 7])
     for source in (array, open_array(tmp_path / "x.npy")):
         np.testing.assert_array_equal(take_rows(source, rows), array[rows])
+    opened = open_array(tmp_path / "x.npy")
+    np.testing.assert_array_equal(take_rows(opened[100:], rows[:1]), array[107:108])
+    np.testing.assert_array_equal(take_rows(opened[::-1], rows[:1]), array[::-1][7:8])
+    np.save(tmp_path / "columns.npy", np.asfortranarray(array))
+    np.testing.assert_array_equal(
+        take_rows(open_array(tmp_path / "columns.npy"), rows), array[rows]
+    )
     assert take_rows(array, rows[:0]).shape == (0, *shape[1:])
 
 
