@@ -128,7 +128,8 @@ def _prepare_keras(backbone: keras.Model, image_shape: tuple) -> Callable[[np.nd
 
 def _prepare_chain(backbone: keras.Model, image_shape: tuple) -> Callable[[np.ndarray], np.ndarray]:
     # It takes half a second, which models without a backbone need not wait for.
-    from imgpipe.winograd import Chain, DirectConvolution, TiledConvolution
+    from imgpipe.direct_convolution import DirectConvolution
+    from imgpipe.winograd import Chain, TiledConvolution
 
     (resizing,) = (x for x in backbone.layers if isinstance(x, keras.layers.Resizing))
     pooled = [x.input for x in backbone.layers if isinstance(x, keras.layers.MaxPooling2D)]

@@ -1,15 +1,18 @@
 """Having Python functions compiled, threads to run them, and arrays that their results go into."""
 
+import hashlib
 import os
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from math import prod
+from pathlib import Path
 
 import joblib
 import numpy as np
+from llvmlite import ir
 from numba import config, njit
+from numba.core import cgutils
 from numba.core.caching import InTreeCacheLocator
 
 # A product and the sum it goes into may be rounded once; all else is computed as it is written.
@@ -30,6 +33,10 @@ class ProjectCacheLocator(InTreeCacheLocator):
         if root := os.environ.get("DVC_ROOT"):
             self._cache_path = os.path.join(root, "imgpipe", "__pycache__")  # noqa: PTH118
 
+    def get_source_stamp(self) -> bytes:
+        """Return what changes with the function's file and this one, which it may call."""
+        return hashlib.sha256(super().get_source_stamp() + Path(__file__).read_bytes()).digest()
+
     def get_disambiguator(self) -> str:
         """Return what stands in a file's name after the function's."""
         return f"{super().get_disambiguator()}-{self.get_source_stamp().hex()[:16]}"
@@ -44,8 +51,8 @@ _LOCATORS = (
 def compile_function(function: Callable) -> Callable:
     """Have a function compiled at its first call, and the result kept where that can be.
 
-    What is kept is used until the function's own file changes. Of other files it must therefore
-    call nothing that is compiled into it.
+    What is kept is used until the function's own file changes, or this one. Of others it must
+    therefore call nothing that is compiled into it.
     """
     others = config.CACHE_LOCATOR_CLASSES
     config.CACHE_LOCATOR_CLASSES = others or _LOCATORS
@@ -55,6 +62,40 @@ def compile_function(function: Callable) -> Callable:
         return njit(function, **OPTIONS)
     finally:
         config.CACHE_LOCATOR_CLASSES = others
+
+
+# Compilers do not find by themselves how to keep in registers what innermost loops work on. Some
+# functions are therefore not computed but written down, in LLVM's language, with these.
+
+
+def find_place(builder: ir.IRBuilder, array, places: tuple, kind: ir.Type) -> ir.Value:
+    """Return the pointer to an element of an array, or to a vector that begins there.
+
+    Args:
+        builder: of the function.
+        array: of numba.
+        places: of the element, for each axis.
+        kind: of what is there.
+    """
+    place = builder.ptrtoint(array.data, ir.IntType(64))
+    for step, count in zip(cgutils.unpack_tuple(builder, array.strides), places, strict=True):
+        place = builder.add(place, builder.mul(count, step))  # a step is in bytes
+    return builder.inttoptr(place, kind.as_pointer())
+
+
+def declare_sum_of_product(builder: ir.IRBuilder, kind: ir.Type) -> ir.Function:
+    """Return the function from x, y and z to x * y + z, for numbers or vectors."""
+    name = f"v{kind.count}f32" if isinstance(kind, ir.VectorType) else "f32"
+    signature = ir.FunctionType(kind, [kind] * 3)
+    return cgutils.get_or_insert_function(builder.module, signature, f"llvm.fmuladd.{name}")
+
+
+def spread(builder: ir.IRBuilder, number: ir.Value, kind: ir.VectorType) -> ir.Value:
+    """Return a vector of one number."""
+    first_lane = ir.Constant(ir.IntType(32), 0)
+    all_lanes = ir.Constant(ir.VectorType(ir.IntType(32), kind.count), None)  # are lane 0
+    vector = builder.insert_element(ir.Constant(kind, None), number, first_lane)
+    return builder.shuffle_vector(vector, vector, all_lanes)
 
 
 @cache  # to start them takes as long as some convolutions
@@ -80,32 +121,6 @@ def work_on_parts(work: Callable[[int, int, int], None], count: int) -> None:
 def allocate_aligned(shape: tuple, dtype: type = np.float32) -> np.ndarray:
     """Allocate an array that TensorFlow takes over without a copy: at a multiple of 64."""
     size = prod(shape) * np.dtype(dtype).itemsize
-    return _align(np.empty(size + 63, np.uint8), shape, dtype)
-
-
-def _align(memory: np.ndarray, shape: tuple, dtype: type) -> np.ndarray:
+    memory = np.empty(size + 63, np.uint8)
     start = -memory.ctypes.data % 64
-    size = prod(shape) * np.dtype(dtype).itemsize
     return memory[start : start + size].view(dtype).reshape(shape)
-
-
-class ReusedArray:
-    """An array that is handed out again once nobody holds it any more.
-
-    Memory of many megabytes that is allocated anew in each step, by threads in turn, stays theirs
-    when it is given back: the process grows with every epoch.
-
-    Args:
-        shape: of the array, float32.
-    """
-
-    def __init__(self, shape: tuple):
-        self._shape = shape
-        self._owner = allocate_aligned(shape).base
-
-    def take(self) -> np.ndarray:
-        """Return the array, as it was left, or another one while it is in use."""
-        holders = sys.getrefcount(self._owner) - 1  # but for this very call
-        if holders > 1:  # an array, or a part of it, that was handed out
-            self._owner = allocate_aligned(self._shape).base
-        return _align(self._owner, self._shape, np.float32)

@@ -9,8 +9,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from imgpipe import sparse_products, winograd
-from imgpipe.compiled import ReusedArray
+from imgpipe import direct_convolution, sparse_products, winograd
 from imgpipe.dropout import drop_out
 
 # Channels with which a convolution and its gradients are faster to be had from `winograd`, and how
@@ -158,7 +157,7 @@ def _is_usual_convolution(layer: layers.Layer) -> bool:
 
 
 def _has_few_channels(layer: layers.Conv2D) -> bool:
-    return layer.kernel.shape[2] <= winograd.VERY_FEW_CHANNELS
+    return layer.kernel.shape[2] <= direct_convolution.MOST_CHANNELS
 
 
 def _is_usual_pooling(layer: layers.Layer) -> bool:
@@ -198,7 +197,7 @@ def _convolve(
             found = call(winograd.differentiate_convolution, arrays, [tf.float32] * 3)
             if _has_few_channels(layer):
                 # TensorFlow drops what nobody wants, as with a network's first layer the other.
-                found[1:] = call(winograd.differentiate_kernel, arrays, [tf.float32] * 2)
+                found[1:] = call(direct_convolution.differentiate_kernel, arrays, [tf.float32] * 2)
             for gradient, source in zip(found, (images, kernel, bias), strict=True):
                 gradient.set_shape(source.shape)
             return found
@@ -216,10 +215,6 @@ def _is_usual_dense(layer: layers.Layer) -> bool:
 
 def _multiply(layer: layers.Dense, features: tf.Tensor) -> tf.Tensor:
     """Compute a dense layer whose inputs are mostly zeros."""
-    reused = ReusedArray(layer.kernel.shape)
-
-    def multiply_transposed(features, gradients):
-        return sparse_products.multiply_transposed(features, gradients, reused.take())
 
     def call(function: Callable, *matrices: tf.Tensor) -> tf.Tensor:
         return tf.numpy_function(function, matrices, tf.float32, stateful=False)
@@ -230,7 +225,7 @@ def _multiply(layer: layers.Dense, features: tf.Tensor) -> tf.Tensor:
         outputs.set_shape((features.shape[0], layer.units))
 
         def differentiate(gradients):
-            kernel_gradients = call(multiply_transposed, features, gradients)
+            kernel_gradients = call(sparse_products.multiply_transposed, features, gradients)
             kernel_gradients.set_shape(kernel.shape)
             # TensorFlow drops the first, as nobody wants it.
             return tf.matmul(gradients, kernel, transpose_b=True), kernel_gradients

@@ -34,19 +34,17 @@ def multiply(features: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return outputs
 
 
-def multiply_transposed(
-    features: np.ndarray, gradients: np.ndarray, outputs: np.ndarray
-) -> np.ndarray:
+def multiply_transposed(features: np.ndarray, gradients: np.ndarray) -> np.ndarray:
     """Compute `features.T @ gradients`: from the gradient of a product that of its weights.
 
     Args:
         features: float32 (n, feature_dim).
         gradients: float32 (n, units).
-        outputs: float32 (feature_dim, units), for the result.
 
     Returns:
-        `outputs`.
+        float32 (feature_dim, units).
     """
+    outputs = allocate_aligned((features.shape[1], gradients.shape[1]))
 
     def work(_, first: int, stop: int) -> None:
         _multiply_transposed(features, gradients, first, stop, outputs)

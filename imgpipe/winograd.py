@@ -26,18 +26,19 @@ from imgpipe.compiled import (
     PARTS,
     allocate_aligned,
     compile_function,
+    declare_sum_of_product,
+    find_place,
+    spread,
     start_threads,
     work_on_parts,
 )
+from imgpipe.direct_convolution import MOST_CHANNELS, DirectConvolution
 
 TILES = (4, 6)  # m
-VERY_FEW_CHANNELS = 4  # with which a convolution is better computed as it is defined
 LANES = 16  # output channels that are computed at once, as many as a processor's registers take
 _ROWS = 6  # tiles that are: with 12 registers of 8 sums or 6 of 16
 _WIDTH = 8  # numbers that are transformed at once
 _CHUNK_TILES = 64  # that a thread works on at once, or one row of them if that is more
-_CHUNK_ROWS = 64  # of pixels, likewise, in a DirectConvolution
-_LINES = 4  # of pixels, whose slopes and patches are multiplied at once
 _BLOCK_PIXELS = 8_500  # of maps that pass through a block together
 _KERNEL_TILES = 3  # of an image, which take as long as its share of reading the kernel
 _MOST_THREADS = 16  # there are hardly chunks for more
@@ -81,72 +82,6 @@ def choose_tile(height: int, width: int) -> int:
 
 def _divide_up(size: int, part: int) -> int:
     return -(-size // part)
-
-
-class DirectConvolution:
-    """A 3×3 convolution of few channels with ReLU, then perhaps pooling, computed as it is defined.
-
-    Args:
-        kernel: float32 (3, 3, channels in, channels out).
-        biases: float32 (3, 3, channels out), for results in the first, any other and the last
-            row, and likewise column.
-        height: of the images; there are 2 or more rows and columns of results.
-        width: likewise.
-        padding: as of a TiledConvolution.
-        pools: likewise.
-
-    Attributes:
-        image_rows: of outputs, in an image; for the others see TiledConvolution.
-    """
-
-    def __init__(
-        self,
-        kernel: np.ndarray,
-        biases: np.ndarray,
-        height: int,
-        width: int,
-        *,
-        padding: int = 1,
-        pools: bool = False,
-    ):
-        channels, outputs = kernel.shape[2:]
-        rows, columns = height - 2 + 2 * padding, width - 2 + 2 * padding
-        self.pools = pools
-        step = 2 if pools else 1
-        self.input_shape = height, width, channels
-        self.output_shape = rows // step, columns // step, outputs
-        self.image_rows, self.chunk_rows = rows // step, _CHUNK_ROWS
-        self._padding = padding
-        filled = np.pad(kernel, [(0, 0), (0, 0), (0, 0), (0, -outputs % LANES)])
-        panels = np.moveaxis(filled.reshape(9 * channels, -1, LANES), 1, 0)
-        self._kernel = np.ascontiguousarray(panels, np.float32)
-        self._biases = np.ascontiguousarray(biases, np.float32)
-        filled_columns = _divide_up(columns, _ROWS) * _ROWS
-        self.buffer_size = 3 * (columns + 2) * channels + filled_columns * (
-            9 * channels + step * len(panels) * LANES
-        )
-
-    def convolve_rows(
-        self,
-        images: np.ndarray,
-        rows: slice,
-        buffer: np.ndarray,
-        outputs: np.ndarray,
-        winners: np.ndarray,
-    ) -> None:
-        """Compute some of all rows of the outputs; see TiledConvolution."""
-        _convolve_directly(
-            images,
-            self._kernel,
-            self._biases,
-            self._padding,
-            self.pools,
-            rows.start,
-            rows.stop,
-            buffer,
-            outputs,
-            winners,
-        )
 
 
 class TiledConvolution:
@@ -394,7 +329,7 @@ def convolve_and_pool(
     """
     _, height, width, channels = images.shape
     options = {"padding": padding, "pools": True}
-    if channels <= VERY_FEW_CHANNELS:
+    if channels <= MOST_CHANNELS:
         biases = np.broadcast_to(bias, (3, 3, len(bias)))
         convolution = DirectConvolution(kernel, biases, height, width, **options)
     else:
@@ -458,64 +393,7 @@ def differentiate_convolution(
     return image_gradients, kernel_gradients.sum(axis=0), bias_gradients.sum(axis=0)
 
 
-def differentiate_kernel(
-    images: np.ndarray,
-    maps: np.ndarray,
-    gradients: np.ndarray,
-    kernel: np.ndarray,
-    winners: np.ndarray | None = None,
-    *,
-    padding: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Compute two of the gradients of differentiate_convolution, for images of few channels.
-
-    Args:
-        images: as there.
-        maps: likewise.
-        gradients: likewise.
-        kernel: likewise; only its shape counts.
-        winners: likewise.
-        padding: likewise.
-
-    Returns:
-        The loss's gradients by the kernel and the bias.
-    """
-    channels, outputs = kernel.shape[2:]
-    taps = 9 * channels + 1  # for the bias, which is what a pixel of 1 is multiplied by
-    filled = _divide_up(taps, _ROWS) * _ROWS, _divide_up(outputs, LANES) * LANES
-    sums = np.zeros((PARTS, *filled), np.float32)
-
-    def work(part: int, first: int, stop: int) -> None:
-        places = _no_winners(maps) if winners is None else winners
-        _differentiate_directly(images, maps, places, gradients, padding, first, stop, sums[part])
-
-    work_on_parts(work, len(images))
-    total = sums.sum(axis=0)[:taps, :outputs]
-    return total[:-1].reshape(3, 3, channels, outputs), total[-1]
-
-
 _inline = njit(**OPTIONS)
-
-
-# Compilers do not find by themselves how to keep in registers what the innermost loops work on.
-# The functions that the next two functions make are not computed but written down, in LLVM's
-# language: `_find_place` is where an array's element or vector lies.
-
-
-def _find_place(builder, array, row, column, kind: ir.Type):
-    place = builder.ptrtoint(array.data, column.type)
-    for step, count in zip(
-        cgutils.unpack_tuple(builder, array.strides), (row, column), strict=True
-    ):
-        place = builder.add(place, builder.mul(count, step))  # a step is in bytes
-    return builder.inttoptr(place, kind.as_pointer())
-
-
-def _declare_sum_of_product(builder, kind: ir.Type):
-    """Return the function from x, y and z to x * y + z, for numbers or vectors."""
-    name = f"v{kind.count}f32" if isinstance(kind, ir.VectorType) else "f32"
-    signature = ir.FunctionType(kind, [kind] * 3)
-    return cgutils.get_or_insert_function(builder.module, signature, f"llvm.fmuladd.{name}")
 
 
 def _make_transform(*matrices: np.ndarray) -> Callable:
@@ -546,7 +424,7 @@ def _make_transform(*matrices: np.ndarray) -> Callable:
                 with cgutils.for_range_slice(builder, first, stop, steps) as (column, _):
                     values = [
                         builder.load(
-                            _find_place(builder, source, ir.Constant(index, row), column, kind),
+                            find_place(builder, source, (ir.Constant(index, row), column), kind),
                             align=4,
                         )
                         for row in range(matrices[0].shape[1])
@@ -554,15 +432,15 @@ def _make_transform(*matrices: np.ndarray) -> Callable:
                     for matrix in matrices:
                         values = [combine(builder, kind, factors, values) for factors in matrix]
                     for row, value in enumerate(values):
-                        place = ir.Constant(index, row)
-                        place = _find_place(builder, target, place, column, kind)
+                        place = ir.Constant(index, row), column
+                        place = find_place(builder, target, place, kind)
                         builder.store(value, place, align=4)
             return context.get_dummy_value()
 
         return types.void(source, target), generate
 
     def combine(builder, kind: ir.Type, factors, values: list):
-        add_product = _declare_sum_of_product(builder, kind)
+        add_product = declare_sum_of_product(builder, kind)
         total = None
         for factor, value in zip(factors.tolist(), values, strict=True):
             if factor == 0:
@@ -597,15 +475,13 @@ def _make_product(adds: bool) -> Callable:
             )
             index, number = ir.IntType(64), ir.FloatType()
             vector = ir.VectorType(number, LANES)
-            add_product = _declare_sum_of_product(builder, vector)
-            first_lane = ir.Constant(ir.IntType(32), 0)
-            all_lanes = ir.Constant(ir.VectorType(ir.IntType(32), LANES), None)  # are lane 0
+            add_product = declare_sum_of_product(builder, vector)
             nothing = ir.Constant(vector, None)
             zero, *_ = rows = [ir.Constant(index, row) for row in range(_ROWS)]
-            sources = [_find_place(builder, left, row, zero, number) for row in rows]
+            sources = [find_place(builder, left, (row, zero), number) for row in rows]
             _, step = cgutils.unpack_tuple(builder, left.strides)
             step = builder.sdiv(step, ir.Constant(index, 4))  # in numbers
-            targets = [_find_place(builder, target, row, zero, vector) for row in rows]
+            targets = [find_place(builder, target, (row, zero), vector) for row in rows]
             sums = [
                 cgutils.alloca_once_value(
                     builder, builder.load(place, align=4) if adds else nothing
@@ -614,14 +490,13 @@ def _make_product(adds: bool) -> Callable:
             ]
             depth, _ = cgutils.unpack_tuple(builder, right.shape)
             with cgutils.for_range(builder, depth) as loop:
-                weights = _find_place(builder, right, loop.index, zero, vector)
+                weights = find_place(builder, right, (loop.index, zero), vector)
                 weights = builder.load(weights, align=4)
                 place = builder.mul(loop.index, step)
                 for source, total in zip(sources, sums, strict=True):
                     value = builder.load(builder.gep(source, [place]))
-                    value = builder.insert_element(nothing, value, first_lane)
-                    value = builder.shuffle_vector(value, value, all_lanes)
-                    value = builder.call(add_product, [value, weights, builder.load(total)])
+                    terms = spread(builder, value, vector), weights, builder.load(total)
+                    value = builder.call(add_product, terms)
                     builder.store(value, total)
             for place, total in zip(targets, sums, strict=True):
                 builder.store(builder.load(total), place, align=4)
@@ -763,30 +638,6 @@ def _multiply_panels(left, panels, target):
 
 
 @_inline
-def _find_edge(place, size):
-    """Return 0 for the first of some places, 2 for the last, 1 for any other."""
-    return 0 if place == 0 else 2 if place == size - 1 else 1
-
-
-@_inline
-def _gather_patches(near, channels, patches, first, stop):
-    """Take the 3×3 patches around a row of pixels from three rows.
-
-    Args:
-        near: float32 (3, (pixels + 2) * channels).
-        channels: of a pixel.
-        patches: float32 (9 * channels or more, any), a line for each value of a patch.
-        first: column of the first pixel's patch.
-        stop: after that of the last one.
-    """
-    for i in range(3):
-        for k in range(3 * channels):
-            line = patches[i * 3 * channels + k]
-            for x in range(stop - first):
-                line[first + x] = near[i, x * channels + k]
-
-
-@_inline
 def _pool(one, two, three, four, bias, values, winners):
     """Take the largest of 2 × 2 pixels' channels, with ReLU after a bias, and which it is.
 
@@ -837,48 +688,6 @@ def _pass_slopes(gradients, maps, winners, line, slopes):
             for k in range(channels):
                 slope = gradients[line, x, k]
                 slopes[x, k] = slope if maps[line, x, k] > _ZERO else _ZERO
-
-
-@compile_function
-def _convolve_directly(
-    images, kernel, biases, padding, pools, first, stop, buffer, outputs, winners
-):
-    """Compute the rows from `first` to `stop` of all rows of the outputs."""
-    _, height, width, channels = images.shape
-    height, columns = height - 2 + 2 * padding, width - 2 + 2 * padding
-    panels, depth, _ = kernel.shape
-    filled_columns = (columns + _ROWS - 1) // _ROWS * _ROWS
-    step = 2 if pools else 1
-    # Parts of the buffer, one after the other.
-    near, buffer = _split(buffer, 3, (columns + 2) * channels)
-    patches, buffer = _split(buffer, depth, filled_columns)
-    products, buffer = _split(buffer, step * filled_columns, panels * LANES)
-    products = products.reshape(step, filled_columns, panels * LANES)
-    near[:] = 0
-    nothing = np.zeros(biases.shape[2], np.float32)
-    for row in range(first, stop):
-        image, y = divmod(row, height // step)
-        for i in range(step):
-            line = y * step + i
-            inside = near[:, padding * channels : (padding + width) * channels]
-            _copy_rows(images[image], line - padding, inside)
-            _gather_patches(near, channels, patches, 0, columns)
-            _multiply_panels(patches.T, kernel, products[i])
-            place = _find_edge(line, height)
-            for x in range(columns):
-                bias = biases[place, _find_edge(x, columns)]
-                for k in range(len(bias)):
-                    products[i, x, k] += bias[k]
-        for x in range(columns // step):
-            values = outputs[image, y, x]
-            if pools:
-                above, below = products[0], products[1]
-                left, right = 2 * x, 2 * x + 1
-                pixels = above[left], above[right], below[left], below[right]
-                _pool(*pixels, nothing, values, winners[image, y, x])
-            else:
-                for k in range(len(values)):
-                    values[k] = _rectify(products[0, x, k])
 
 
 @_inline
@@ -1078,30 +887,3 @@ def _differentiate_tiles(
 
     sums = kernel_sums[:, :channels, :outputs].copy()
     _return_kernel(sums, np.empty((6, 3, channels, outputs), np.float32), kernel_gradients)
-
-
-@compile_function
-def _differentiate_directly(images, maps, winners, gradients, padding, first, stop, sums):
-    """Add to `sums` the gradients of the images from `first` to `stop`, by each tap and output."""
-    _, height, width, channels = images.shape
-    lines, columns = height - 2 + 2 * padding, width - 2 + 2 * padding
-    taps, filled_outputs = sums.shape
-    near = np.zeros((3, (columns + 2) * channels), np.float32)
-    patches = np.zeros((taps, _LINES * columns), np.float32)
-    patches[9 * channels] = 1
-    slopes = np.zeros((_LINES, columns, filled_outputs), np.float32)
-    for start in range(first * lines, stop * lines, _LINES):
-        count = min(_LINES, stop * lines - start)
-        for i in range(count):
-            image, y = divmod(start + i, lines)
-            inside = near[:, padding * channels : (padding + width) * channels]
-            _copy_rows(images[image], y - padding, inside)
-            _gather_patches(near, channels, patches, i * columns, (i + 1) * columns)
-            _pass_slopes(gradients[image], maps[image], winners[image], y, slopes[i])
-        pixels = count * columns
-        right = slopes.reshape(_LINES * columns, filled_outputs)[:pixels]
-        for tap in range(0, taps, _ROWS):
-            for lane in range(0, filled_outputs, LANES):
-                target = sums[tap : tap + _ROWS, lane : lane + LANES]
-                left = patches[tap : tap + _ROWS, :pixels]
-                _add_product(left, right[:, lane : lane + LANES], target)

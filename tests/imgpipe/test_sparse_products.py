@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from imgpipe import compiled, sparse_products
-from imgpipe.sparse_products import multiply
+from imgpipe import compiled
+from imgpipe.sparse_products import multiply, multiply_transposed
 
 
 def draw(*shape, share=1.0, seed=0):
@@ -12,12 +12,6 @@ def draw(*shape, share=1.0, seed=0):
     rng = np.random.default_rng(seed)
     shares = np.minimum(rng.exponential(share, shape[1]), 1) if share < 1 else share
     return np.where(rng.random(shape) < shares, rng.normal(size=shape), 0).astype(np.float32)
-
-
-def multiply_transposed(features, gradients):
-    outputs = np.full((features.shape[1], gradients.shape[1]), np.nan, np.float32)
-    assert sparse_products.multiply_transposed(features, gradients, outputs) is outputs
-    return outputs
 
 
 @pytest.mark.parametrize("share", [0, 0.1, 1])
@@ -55,19 +49,3 @@ def test_an_inputs_product_does_not_depend_on_its_batch():
     features, weights = draw(50, 500, share=0.1), draw(500, 64)
     together = multiply(features, weights)
     np.testing.assert_array_equal(multiply(features[7:8], weights)[0], together[7])
-
-
-def test_a_reused_array_is_handed_out_again_once_nobody_holds_it():
-    reused = compiled.ReusedArray((3, 40))
-    first = reused.take()
-    first[:] = 1
-    second = reused.take()
-    assert second is not first
-    second[:] = 2
-    assert (first == 1).all()
-    place = second.ctypes.data
-    del second
-    assert reused.take().ctypes.data == place
-    view = reused.take()[1:]
-    assert reused.take().ctypes.data != place
-    assert (view == 2).all()

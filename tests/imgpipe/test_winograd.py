@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from numba import config
 
+from convolutions import assert_near, convolve_plainly, differentiate_plainly, draw, draw_gradients
 from imgpipe import compiled, winograd
+from imgpipe.direct_convolution import DirectConvolution
 from imgpipe.winograd import (
     LANES,
     Chain,
-    DirectConvolution,
     TiledConvolution,
     choose_tile,
     convolve,
     convolve_and_pool,
     differentiate_convolution,
-    differentiate_kernel,
 )
 from tiny import ROOT
 
@@ -34,26 +34,6 @@ from test_winograd import compute_chain, draw
 print(hashlib.sha256(compute_chain(draw(3, 20, 26, 3))).hexdigest())
 print(len(winograd._convolve_tiles.stats.cache_hits))
 """
-
-
-def draw(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-def convolve_plainly(images, kernel, bias, pools=False, padding=1):
-    _, height, width, _ = images.shape
-    height, width, edge = height - 2 + 2 * padding, width - 2 + 2 * padding, (padding, padding)
-    padded = np.pad(images.astype(np.float64), ((0, 0), edge, edge, (0, 0)))
-    maps = sum(
-        padded[:, i : i + height, j : j + width] @ kernel[i, j].astype(np.float64)
-        for i in range(3)
-        for j in range(3)
-    )
-    maps = np.maximum(maps + bias, 0)
-    if pools:
-        maps = maps[:, : height // 2 * 2, : width // 2 * 2]
-        maps = maps.reshape(len(maps), height // 2, 2, width // 2, 2, -1).max(axis=(2, 4))
-    return maps
 
 
 def compute(convolutions, images):
@@ -73,11 +53,6 @@ def compute_chain(images):
         ],
         images,
     )
-
-
-def assert_near(values, expected):
-    assert values.shape == expected.shape
-    np.testing.assert_allclose(values, expected, atol=3e-5 * max(1, np.abs(expected).max()))
 
 
 @pytest.mark.parametrize("pools", [False, True])
@@ -110,21 +85,9 @@ def test_a_map_of_one_pixel(tile):
     assert_near(compute([convolution], images), convolve_plainly(images, kernel, bias))
 
 
-@pytest.mark.parametrize("pools", [False, True])
-@pytest.mark.parametrize("padding", [0, 1])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_the_direct_convolution_has_other_biases_at_the_edges(channels, padding, pools):
-    images, kernel, biases = draw(2, 6, 9, channels), draw(3, 3, channels, 20), draw(3, 3, 20)
-    rows, columns = ([0, *[1] * (size - 4 + 2 * padding), 2] for size in (6, 9))
-    bias = biases[np.ix_(rows, columns)]
-    expected = convolve_plainly(images, kernel, bias, pools, padding)
-    convolution = DirectConvolution(kernel, biases, 6, 9, padding=padding, pools=pools)
-    assert_near(compute([convolution], images), expected)
-
-
 @pytest.mark.parametrize("padding", [0, 1])
 @pytest.mark.parametrize("pools", [False, True])
-@pytest.mark.parametrize("tile", [1, 4, 6])  # 1: the direct one
+@pytest.mark.parametrize("tile", [1, 4, 6])  # 1: the direct convolution
 def test_nothing_is_written_but_the_rows_asked_for(tile, pools, padding):
     images, kernel, bias = draw(2, 12, 16, 5), draw(3, 3, 5, 19), draw(19)
     options = {"padding": padding, "pools": pools}
@@ -144,7 +107,7 @@ def test_nothing_is_written_but_the_rows_asked_for(tile, pools, padding):
     assert (buffer[-100:] == 7).all()
     np.testing.assert_array_equal(images, before)
     expected = convolve_plainly(images, kernel, bias, pools, padding)
-    size = max(1, tile // 2) if pools else tile  # rows of outputs in one of convolve_rows
+    size = max(2, tile) // (2 if pools else 1)  # rows of outputs in one of convolve_rows
     first, last = size, (convolution.image_rows - 1) * size
     assert np.isnan(outputs[0, :first]).all()
     assert np.isnan(outputs[1, last:]).all()
@@ -184,21 +147,6 @@ def test_pooling_tells_which_pixel_it_took(height, width, channels, count, paddi
     assert set(np.unique(winners)) == set(range(5))
 
 
-def differentiate_plainly(images, slopes, kernel, padding):
-    """Differentiate a convolution without ReLU: by images, kernel and bias."""
-    _, height, width, _ = images.shape
-    _, rows, columns, _ = slopes.shape
-    edge = (padding, padding)
-    padded = np.pad(images.astype(np.float64), ((0, 0), edge, edge, (0, 0)))
-    by_padded, by_kernel = np.zeros_like(padded), np.zeros(kernel.shape)
-    for i, j in np.ndindex(3, 3):
-        window = np.s_[:, i : i + rows, j : j + columns]
-        by_padded[window] += slopes @ kernel[i, j].T
-        by_kernel[i, j] = np.tensordot(padded[window], slopes, ((0, 1, 2), (0, 1, 2)))
-    by_images = by_padded[:, padding : padding + height, padding : padding + width]
-    return by_images, by_kernel, slopes.sum((0, 1, 2))
-
-
 @pytest.mark.parametrize("pools", [False, True])
 @pytest.mark.parametrize("padding", [0, 1])
 @pytest.mark.parametrize(
@@ -206,30 +154,11 @@ def differentiate_plainly(images, slopes, kernel, padding):
 )
 def test_gradients_are_those_of_the_convolution(height, width, channels, count, padding, pools):
     images, kernel = draw(5, height, width, channels), draw(3, 3, channels, count)
-    rows, columns = height - 2 + 2 * padding, width - 2 + 2 * padding
-    winners = None
-    if pools:
-        shape = 5, rows // 2, columns // 2, count
-        winners = np.random.default_rng(3).integers(0, 5, shape).astype(np.uint8)
-    else:
-        shape = 5, rows, columns, count
-    maps, gradients = draw(*shape, seed=1), draw(*shape, seed=2)
-    slopes = np.zeros((5, rows, columns, count))
-    if pools:
-        for y, x in np.ndindex(2, 2):
-            part = slopes[:, y : 2 * shape[1] : 2, x : 2 * shape[2] : 2]
-            part[:] = np.where(winners == 2 * y + x, gradients, 0)
-    else:
-        slopes[:] = np.where(maps > 0, gradients, 0)
-    arrays = images, maps, gradients, kernel, winners
+    shape = 5, height - 2 + 2 * padding, width - 2 + 2 * padding, count
+    *arrays, winners, slopes = draw_gradients(*shape, pools=pools)
     expected = differentiate_plainly(images, slopes, kernel, padding)
-    for ours, plain in zip(
-        differentiate_convolution(*arrays, padding=padding), expected, strict=True
-    ):
-        assert_near(ours, plain)
-    for ours, plain in zip(
-        differentiate_kernel(*arrays, padding=padding), expected[1:], strict=True
-    ):
+    found = differentiate_convolution(images, *arrays, kernel, winners, padding=padding)
+    for ours, plain in zip(found, expected, strict=True):
         assert_near(ours, plain)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from ruamel.yaml import YAML
 
-from imgpipe import winograd
+from imgpipe import direct_convolution, winograd
 from imgpipe.dropout import drop_out
 from imgpipe.files import holding
 from imgpipe.idx import write_idx
@@ -239,7 +239,7 @@ def compile_once() -> None:
             )
             maps, winners = winograd.convolve_and_pool(images, kernel, bias, padding=1)
             arrays = images, maps, maps, kernel, winners
-            winograd.differentiate_kernel(*arrays, padding=1)
+            direct_convolution.differentiate_kernel(*arrays, padding=1)
             winograd.differentiate_convolution(*arrays, padding=1)
         drop_out(bias, np.zeros(2, np.uint32), 0.5)
 
