@@ -10,6 +10,7 @@ Source: Lavin & Gray 2016, "Fast Algorithms for Convolutional Neural Networks", 
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from itertools import pairwise
 from math import prod
 
@@ -131,7 +132,7 @@ class TiledConvolution:
         n, tiles = self._tile + 2, _divide_up(self.chunk_rows * across, _ROWS) * _ROWS
         outputs = _divide_up(outputs, LANES) * LANES
         self.buffer_size = (
-            n * ((width + across * self._tile + 2) * channels + _GAP)
+            n * (width + across * self._tile + 3) * channels
             + n**2 * (tiles * (channels + outputs) + 2 * _GAP)
             + (n + self._tile) * self._tile * outputs
         )
@@ -396,14 +397,20 @@ def differentiate_convolution(
 _inline = njit(**OPTIONS)
 
 
-def _make_transform(*matrices: np.ndarray) -> Callable:
-    """Make a function that multiplies by constant matrices, by the first one first."""
+def _make_transform(*matrices: np.ndarray, added: int = 0) -> Callable:
+    """Make a function that multiplies by constant matrices, by the first one first.
+
+    Args:
+        *matrices: as said.
+        added: how many of the first results are added to what is there.
+    """
 
     @intrinsic
     def transform(typing_context, source, target):
-        """Transform the first axis of `source`, float32 (rows, any), into `target`.
+        """Transform the last axis but one of `source`, float32 (…, rows, any), into `target`.
 
-        A row's numbers lie close, in both; `target` is as wide or wider, and elsewhere.
+        Both have two or three axes. A row's numbers lie close, in both; `target` is as wide or
+        wider, and elsewhere.
         """
 
         def generate(context, builder, signature, arguments):
@@ -412,32 +419,38 @@ def _make_transform(*matrices: np.ndarray) -> Callable:
                 for kind, argument in zip(signature.args, arguments, strict=True)
             )
             index = ir.IntType(64)
-            _, count = cgutils.unpack_tuple(builder, source.shape)
+            *blocks, _, count = cgutils.unpack_tuple(builder, source.shape)
             whole = builder.and_(count, ir.Constant(index, -_WIDTH))
             nothing, number = ir.Constant(index, 0), ir.FloatType()
             vector = ir.VectorType(number, _WIDTH)
-            for kind, width, first, stop in (
-                (vector, _WIDTH, nothing, whole),
-                (number, 1, whole, count),
-            ):
-                steps = ir.Constant(index, width)
-                with cgutils.for_range_slice(builder, first, stop, steps) as (column, _):
-                    values = [
-                        builder.load(
-                            find_place(builder, source, (ir.Constant(index, row), column), kind),
-                            align=4,
-                        )
-                        for row in range(matrices[0].shape[1])
-                    ]
-                    for matrix in matrices:
-                        values = [combine(builder, kind, factors, values) for factors in matrix]
-                    for row, value in enumerate(values):
-                        place = ir.Constant(index, row), column
-                        place = find_place(builder, target, place, kind)
-                        builder.store(value, place, align=4)
+            with ExitStack() as loops:
+                block = [loops.enter_context(cgutils.for_range(builder, n)).index for n in blocks]
+                for kind, width, first, stop in (
+                    (vector, _WIDTH, nothing, whole),
+                    (number, 1, whole, count),
+                ):
+                    steps = ir.Constant(index, width)
+                    with cgutils.for_range_slice(builder, first, stop, steps) as (column, _):
+                        transform_columns(builder, source, target, (*block, column), kind)
             return context.get_dummy_value()
 
         return types.void(source, target), generate
+
+    def transform_columns(builder, source, target, place: tuple, kind: ir.Type):
+        *block, column = place
+
+        def find(array, row: int):
+            place = *block, ir.Constant(ir.IntType(64), row), column
+            return find_place(builder, array, place, kind)
+
+        values = [builder.load(find(source, row), align=4) for row in range(matrices[0].shape[1])]
+        for matrix in matrices:
+            values = [combine(builder, kind, factors, values) for factors in matrix]
+        for row, value in enumerate(values):
+            place = find(target, row)
+            if row < added:
+                value = builder.fadd(builder.load(place, align=4), value)
+            builder.store(value, place, align=4)
 
     def combine(builder, kind: ir.Type, factors, values: list):
         add_product = declare_sum_of_product(builder, kind)
@@ -534,6 +547,8 @@ def _find_matrices(points: list[float]) -> tuple[np.ndarray, np.ndarray, np.ndar
 def _make_transforms(points: list[float]) -> tuple[Callable, ...]:
     """Make the transforms of inputs, kernels and products, and the transpose of each.
 
+    The last one is that of inputs again, whose first two results are added to what is there.
+
     Args:
         points: 0, and each other one followed by its negative. At such a pair even powers are the
             same, and odd ones opposite: what they have in common is computed once.
@@ -545,7 +560,9 @@ def _make_transforms(points: list[float]) -> tuple[Callable, ...]:
     halved = np.linalg.inv(pairs)
     factors = (halved @ inputs, pairs), (halved @ kernel, pairs), (pairs, products @ halved)
     transposed = [(second.T, first.T) for first, second in factors]
-    return tuple(_make_transform(*pair) for pair in (*factors, *transposed))
+    whole = (_make_transform(*pair) for pair in (*factors, *transposed))
+    # Tiles of inputs overlap by two.
+    return *whole, _make_transform(*transposed[0], added=2)
 
 
 def _choose(for_4: Callable, for_6: Callable) -> Callable:
@@ -564,7 +581,7 @@ def _choose(for_4: Callable, for_6: Callable) -> Callable:
 _of_4 = _make_transforms([0, 1, -1, 2, -2])
 _of_6 = _make_transforms([0, 1, -1, 2, -2, 1 / 2, -1 / 2])
 _transform_inputs, _transform_side, _transform_products = map(_choose, _of_4[:3], _of_6[:3])
-_return_inputs, _return_side, _spread_products = _of_4[3:]
+_return_inputs, _return_side, _spread_products, _add_inputs = _of_4[3:]
 
 
 @compile_function
@@ -701,24 +718,22 @@ def _load_tiles(tile, image, top, padding, across, lines, rows, inputs, place):
         padding: columns of zeros to the left of the image.
         across: number of tiles.
         lines: float32 (tile + 2, width * channels), for rows of the image.
-        rows: float32 (tile + 2, any), for the tiles, with 0 where the image is not.
-        inputs: float32 ((tile + 2)^2, any), for the transformed tiles.
+        rows: float32 (tile + 2, columns, channels), for the tiles, with 0 where the image is not.
+        inputs: float32 (tile + 2, tile + 2, any), for the transformed tiles.
         place: of the first tile, in `inputs`.
     """
     height, width, channels = image.shape
     n = tile + 2
-    used = rows[:, padding * channels : (padding + width) * channels]
+    used = rows.reshape(n, -1)[:, padding * channels : (padding + width) * channels]
     if top >= 0 and top + n <= height:
         _transform_inputs(tile, image[top : top + n].reshape(n, width * channels), used)
     else:
         _copy_rows(image, top, lines)
         _transform_inputs(tile, lines, used)
     for x in range(across):
-        for a in range(n):
-            start = x * tile * channels
-            part = rows[a, start : start + n * channels].reshape(n, channels)
-            first = place + x * channels
-            _transform_inputs(tile, part, inputs[a * n : a * n + n, first : first + channels])
+        first = place + x * channels
+        part = rows[:, x * tile : x * tile + n]
+        _transform_inputs(tile, part, inputs[:, :, first : first + channels])
 
 
 @compile_function
@@ -736,18 +751,23 @@ def _convolve_tiles(
     filled_tiles = (tiles + _ROWS - 1) // _ROWS * _ROWS
     # Parts of the buffer, one after the other.
     lines, buffer = _split(buffer, n, width * channels)
-    rows, buffer = _split(buffer, n, (across * tile + 2) * channels + _GAP)
+    rows, buffer = _split(buffer, n, (across * tile + 3) * channels)
     inputs, buffer = _split(buffer, points, filled_tiles * channels + _GAP)
     products, buffer = _split(buffer, points, filled_tiles * count + _GAP)
     halves, buffer = _split(buffer, n, tile * count)
     results, buffer = _split(buffer, tile, tile * count)
+    # The same, by rows and columns.
+    tile_rows = rows.reshape(n, across * tile + 3, channels)
+    tile_inputs, tile_products = inputs.reshape(n, n, -1), products.reshape(n, n, -1)
+    tile_halves = halves.reshape(n, tile, count)
 
     rows[:] = 0
     for t in range(0, tiles, across):
         image, y = divmod(first + t // across, down)
         top = y * tile - padding
         place = t * channels
-        _load_tiles(tile, images[image], top, padding, across, lines, rows, inputs, place)
+        arrays = lines, tile_rows, tile_inputs
+        _load_tiles(tile, images[image], top, padding, across, *arrays, place)
 
     for point in range(points):
         left = inputs[point, : filled_tiles * channels].reshape(filled_tiles, channels)
@@ -758,9 +778,8 @@ def _convolve_tiles(
         row, x = divmod(t, across)
         image, y = divmod(first + row, down)
         place = t * count
-        for a in range(n):
-            part = products[a * n : a * n + n, place : place + count]
-            _transform_products(tile, part, halves[a].reshape(tile, count))
+        part = tile_products[:, :, place : place + count]
+        _transform_products(tile, part, tile_halves)
         _transform_products(tile, halves, results)
         used_rows = min(tile, height - y * tile)
         used_columns = min(tile, columns - x * tile)
@@ -806,14 +825,16 @@ def _differentiate_tiles(
     filled_channels = kernel.shape[1] * LANES
     filled_outputs = (outputs + LANES - 1) // LANES * LANES
     lines = np.empty((6, width * channels), np.float32)
-    rows = np.zeros((6, (across * 4 + 2) * channels + _GAP), np.float32)
+    rows = np.zeros((6, across * 4 + 3, channels), np.float32)
     slopes = np.zeros((4, across * 4, outputs), np.float32)
-    slope_rows = np.empty((6, across * 4 * outputs), np.float32)
-    patch = np.empty((6, channels), np.float32)
+    slope_rows = np.empty((6, across * 4, outputs), np.float32)
     # What is filled up must be numbers.
     inputs = np.zeros((36, most_tiles * channels + _GAP), np.float32)
     signals = np.zeros((36, most_tiles * filled_outputs + _GAP), np.float32)
     returns = np.empty((36, most_tiles * filled_channels + _GAP), np.float32)
+    # The same, by rows and columns.
+    tile_inputs, tile_signals = inputs.reshape(6, 6, -1), signals.reshape(6, 6, -1)
+    tile_returns = returns.reshape(6, 6, -1)
     # As many channels as _add_product takes.
     size = (channels + _ROWS - 1) // _ROWS * _ROWS
     kernel_sums = np.zeros((36, size, filled_outputs), np.float32)
@@ -828,17 +849,15 @@ def _differentiate_tiles(
             t = (row - start) * across
             top = y * 4 - padding
             place = t * channels
-            _load_tiles(4, images[image], top, padding, across, lines, rows, inputs, place)
+            _load_tiles(4, images[image], top, padding, across, lines, rows, tile_inputs, place)
             for i in range(4):
                 arrays = gradients[image], maps[image], winners[image]
                 _pass_slopes(*arrays, y * 4 + i, slopes[i])
-            _spread_products(slopes.reshape(4, across * 4 * outputs), slope_rows)
+            _spread_products(slopes.reshape(4, -1), slope_rows.reshape(6, -1))
             for x in range(across):
                 place = (t + x) * filled_outputs
-                for a in range(6):
-                    part = slope_rows[a, x * 4 * outputs : (x + 1) * 4 * outputs]
-                    target = signals[a * 6 : a * 6 + 6, place : place + outputs]
-                    _spread_products(part.reshape(4, outputs), target)
+                part = slope_rows[:, x * 4 : x * 4 + 4]
+                _spread_products(part, tile_signals[:, :, place : place + outputs])
                 for k in range(outputs):
                     bias_gradients[k] += signals[_SUM_POINT, place + k]
 
@@ -856,34 +875,27 @@ def _differentiate_tiles(
 
         for row in range(start, end):
             image, y = divmod(row, down)
+            rows[:, :2] = 0
             for x in range(across):
                 place = ((row - start) * across + x) * filled_channels
-                for a in range(6):
-                    part = returns[a * 6 : a * 6 + 6, place : place + channels]
-                    _return_inputs(part, patch)
-                    # Tiles overlap by two columns.
-                    target = rows[a, x * 4 * channels : (x * 4 + 6) * channels]
-                    values = patch.reshape(-1)
-                    shared = 2 * channels if x else 0
-                    for k in range(shared):
-                        target[k] += values[k]
-                    for k in range(shared, len(values)):
-                        target[k] = values[k]
-            _return_inputs(rows[:, padding * channels : (padding + width) * channels], lines)
-            # And rows of them by two rows. What lies outside the image is nobody's.
-            for i in range(6):
-                line = y * 4 - padding + i
-                if 0 <= line < height:
-                    target = image_gradients[image, line].reshape(-1)
-                    if i < 2 and y:
-                        for k in range(len(target)):
-                            target[k] += lines[i, k]
-                    else:
-                        for k in range(len(target)):
-                            target[k] = lines[i, k]
+                part = tile_returns[:, :, place : place + channels]
+                _add_inputs(part, rows[:, x * 4 : x * 4 + 6])
+            used = rows.reshape(6, -1)[:, padding * channels : (padding + width) * channels]
+            target = image_gradients[image].reshape(height, -1)
+            top = y * 4 - padding
+            if y == 0:
+                target[: 2 - padding] = 0
+            if top >= 0 and top + 6 <= height:
+                _add_inputs(used, target[top : top + 6])
+            else:  # what lies outside the image is nobody's
+                _return_inputs(used, lines)
+                for i in range(max(0, -top), min(6, height - top)):
+                    for k in range(lines.shape[1]):
+                        value = lines[i, k]
+                        target[top + i, k] = target[top + i, k] + value if i < 2 else value
             # As _load_tiles wants to find it.
-            rows[:, : padding * channels] = 0
-            rows[:, (padding + width) * channels :] = 0
+            rows[:, :padding] = 0
+            rows[:, padding + width :] = 0
 
     sums = kernel_sums[:, :channels, :outputs].copy()
     _return_kernel(sums, np.empty((6, 3, channels, outputs), np.float32), kernel_gradients)
