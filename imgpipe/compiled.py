@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from math import prod
@@ -99,9 +99,20 @@ def spread(builder: ir.IRBuilder, number: ir.Value, kind: ir.VectorType) -> ir.V
 
 
 @cache  # to start them takes as long as some convolutions
-def start_threads(count: int) -> ThreadPoolExecutor:
-    """Start threads, or return those of an earlier call."""
+def _start_threads(count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count)
+
+
+def work_at_once(work: Callable, arguments: Sequence) -> None:
+    """Call a function with each of some arguments at once, with the first one in this thread.
+
+    It begins there while the other threads still wake up.
+    """
+    first, *others = arguments
+    calls = [_start_threads(len(others)).submit(work, argument) for argument in others]
+    work(first)
+    for call in calls:
+        call.result()
 
 
 def work_on_parts(work: Callable[[int, int, int], None], count: int) -> None:
@@ -111,11 +122,13 @@ def work_on_parts(work: Callable[[int, int, int], None], count: int) -> None:
         work: takes the part's number, below PARTS, the first thing in it, and the one after it.
         count: of things.
     """
+    parts = iter(range(PARTS))  # which several threads can take from
 
-    def work_on_part(part: int) -> None:
-        work(part, count * part // PARTS, count * (part + 1) // PARTS)
+    def take(_: int) -> None:
+        for part in parts:
+            work(part, count * part // PARTS, count * (part + 1) // PARTS)
 
-    list(start_threads(min(joblib.cpu_count(), PARTS)).map(work_on_part, range(PARTS)))
+    work_at_once(take, range(min(joblib.cpu_count(), PARTS)))
 
 
 def allocate_aligned(shape: tuple, dtype: type = np.float32) -> np.ndarray:

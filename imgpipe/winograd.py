@@ -30,7 +30,7 @@ from imgpipe.compiled import (
     declare_sum_of_product,
     find_place,
     spread,
-    start_threads,
+    work_at_once,
     work_on_parts,
 )
 from imgpipe.direct_convolution import MOST_CHANNELS, DirectConvolution
@@ -191,7 +191,7 @@ def _convolve(
         for chunk in chunks:
             convolution.convolve_rows(images, chunk, buffer, outputs, winners)
 
-    list(start_threads(len(buffers)).map(take, buffers))
+    work_at_once(take, buffers)
 
 
 def _no_winners(outputs: np.ndarray) -> np.ndarray:
