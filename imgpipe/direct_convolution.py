@@ -311,10 +311,9 @@ _inline = njit(**OPTIONS)
 def _copy_rows(image, top, rows):
     """Copy the rows of an image from `top` on, with zeros where it has none."""
     for i in range(len(rows)):
-        if 0 <= top + i < len(image):
-            rows[i] = image[top + i].reshape(-1)
-        else:
-            rows[i] = 0
+        inside = 0 <= top + i < len(image)
+        for k in range(rows.shape[1]):
+            rows[i, k] = image[top + i, k] if inside else _ZERO
 
 
 @_inline
@@ -326,11 +325,12 @@ def _find_edge(place, size):
 @compile_function
 def _convolve_rows(images, kernel, biases, padding, pools, first, stop, buffer, outputs, winners):
     """Compute the rows of squares from `first` to `stop` of all those of the outputs."""
-    _, height, width, channels = images.shape
+    count, height, width, channels = images.shape
+    pixel_rows = images.reshape(count, height, width * channels)
     rows, columns = height - 2 + 2 * padding, width - 2 + 2 * padding
     odd = 0 if pools else 1
     down, across = (rows + odd) // 2, (columns + odd) // 2
-    count, panels = outputs.shape[3], len(kernel)
+    channels_out, panels = outputs.shape[3], len(kernel)
     # Parts of the buffer: pixels, with zeros around the image, and results of a square.
     size = (columns + 3) * channels
     near = buffer[: 4 * size].reshape(4, size)
@@ -340,7 +340,7 @@ def _convolve_rows(images, kernel, biases, padding, pools, first, stop, buffer, 
     near[:] = 0
     for row in range(first, stop):
         image, y = divmod(row, down)
-        _copy_rows(images[image], 2 * y - padding, inside)
+        _copy_rows(pixel_rows[image], 2 * y - padding, inside)
         for x in range(across):
             edges = (
                 _find_edge(2 * y, rows),
@@ -356,7 +356,7 @@ def _convolve_rows(images, kernel, biases, padding, pools, first, stop, buffer, 
                 else:
                     _convolve_square(patch, kernel[panel], bias, edges, target, winner)
             for panel in range(panels):
-                part = slice(panel * _LANES, min((panel + 1) * _LANES, count))
+                part = slice(panel * _LANES, min((panel + 1) * _LANES, channels_out))
                 if pools:
                     values, winner = outputs[image, y, x, part], winners[image, y, x, part]
                     for k in range(len(values)):
@@ -375,7 +375,8 @@ def _convolve_rows(images, kernel, biases, padding, pools, first, stop, buffer, 
 @compile_function
 def _add_gradients(images, maps, winners, gradients, padding, first, stop, sums):
     """Add to `sums` the gradients of the images from `first` to `stop`, by channel and tap."""
-    _, _, width, channels = images.shape
+    count, height, width, channels = images.shape
+    pixel_rows = images.reshape(count, height, width * channels)
     _, down, across, outputs = gradients.shape
     pools = winners.shape[3] > 0
     side = 2 if pools else 1
@@ -389,7 +390,7 @@ def _add_gradients(images, maps, winners, gradients, padding, first, stop, sums)
     row_winners = np.zeros((across, filled), np.uint8)
     for row in range(first * down, stop * down):
         image, y = divmod(row, down)
-        _copy_rows(images[image], side * y - padding, inside)
+        _copy_rows(pixel_rows[image], side * y - padding, inside)
         if whole:
             row_gradients = gradients[image, y]
         else:

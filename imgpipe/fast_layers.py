@@ -1,8 +1,8 @@
 """Layers of Keras, computed in a faster way while a model is trained on a processor."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import pairwise
+from itertools import chain
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import layers
 
 from imgpipe import direct_convolution, sparse_products, winograd
-from imgpipe.dropout import drop_out
+from imgpipe.dropout import drop_out, drop_pooled, find_scale
 
 # Channels with which a convolution and its gradients are faster to be had from `winograd`, and how
 # many pairs of them fit into its memory. With very few, as images have, its kernel's gradient is.
@@ -23,9 +23,9 @@ def speed_up(model: keras.Model, inputs: np.ndarray) -> keras.Model:
 
     Where it is trained, batch normalisation is one operation instead of ten, dropout draws half
     the random bits, and convolutions and their gradients take fewer multiplications, and pool at
-    once what is only pooled afterwards; what is multiplied by inputs that are mostly zeros is not
-    multiplied by the zeros: the same functions, rounded in another order. Elsewhere its layers are
-    those of `model`.
+    once what is only pooled afterwards, and drop of it what is dropped next; what is multiplied by
+    inputs that are mostly zeros is not multiplied by the zeros: the same functions, rounded in
+    another order. Elsewhere its layers are those of `model`.
 
     Args:
         model: built; what is trained in the returned model is trained in it.
@@ -36,13 +36,12 @@ def speed_up(model: keras.Model, inputs: np.ndarray) -> keras.Model:
     """
     if tf.config.list_physical_devices("GPU"):
         return model
-    pooled, sparse = {}, None
+    joined, sparse = {}, None
     if isinstance(model, keras.Sequential):  # whose layers' outputs go into the next one alone
-        pairs = pairwise(model.layers)
-        pooled = {a: b for a, b in pairs if _is_usual_convolution(a) and _is_usual_pooling(b)}
+        joined = _find_joined(model.layers)
         share = np.count_nonzero(inputs) / inputs.size
         sparse = model.layers[0] if share <= sparse_products.MOST_SHARE else None
-    replace = partial(_speed_up_layer, pooled=pooled, sparse=sparse)
+    replace = partial(_speed_up_layer, joined=joined, sparse=sparse)
     return keras.models.clone_model(model, clone_function=replace)
 
 
@@ -66,19 +65,29 @@ class _InTraining(layers.Layer):
         return self.layer.compute_output_shape(input_shape)
 
 
-def _speed_up_layer(layer: layers.Layer, pooled: dict, sparse: layers.Layer | None) -> layers.Layer:
+def _find_joined(in_turn: list[layers.Layer]) -> dict[layers.Layer, list[layers.Layer]]:
+    """Find what becomes one operation: convolution to pooling, and to dropout if that is next."""
+    joined = {}
+    for number, layer in enumerate(in_turn):
+        after = in_turn[number + 1 : number + 3]
+        if _is_usual_convolution(layer) and after and _is_usual_pooling(after[0]):
+            joined[layer] = after[:1] + [one for one in after[1:] if _is_usual_dropout(one)]
+    return joined
+
+
+def _speed_up_layer(layer: layers.Layer, joined: dict, sparse: layers.Layer | None) -> layers.Layer:
     """Return what takes a layer's place: itself, where there is nothing faster.
 
     Args:
         layer: of the model.
-        pooled: convolution to pooling, for those that become one operation in the first's place.
+        joined: as _find_joined gives it; the operation takes the convolution's place.
         sparse: the layer whose inputs are mostly zeros.
     """
     choices = (
+        (list(chain.from_iterable(joined.values())).__contains__, lambda _, outputs: outputs),
         (_is_usual_normalization, _normalize),
         (_is_usual_dropout, _drop_out),
-        (_is_usual_convolution, partial(_convolve, pooling=pooled.get(layer))),
-        (list(pooled.values()).__contains__, lambda _, outputs: outputs),
+        (_is_usual_convolution, partial(_convolve, joined=joined.get(layer, ()))),
         (lambda layer: layer is sparse and _is_usual_dense(layer), _multiply),
     )
     for suits, compute in choices:
@@ -169,10 +178,17 @@ def _is_usual_pooling(layer: layers.Layer) -> bool:
     )
 
 
-def _convolve(
-    layer: layers.Conv2D, inputs: tf.Tensor, pooling: layers.MaxPooling2D | None
-) -> tf.Tensor:
-    """Compute a convolution with ReLU, and perhaps the pooling after it."""
+def _convolve(layer: layers.Conv2D, inputs: tf.Tensor, joined: Sequence[layers.Layer]) -> tf.Tensor:
+    """Compute a convolution with ReLU, and perhaps the pooling and dropout after it."""
+    pooling, dropout, *_ = (*joined, None, None)
+    seed = dropout.seed_generator.next() if dropout else tf.zeros(2, tf.uint32)
+    scale = find_scale(dropout.rate) if dropout else 1.0
+
+    def convolve_and_pool(images, kernel, bias, seed, padding):
+        maps, winners = winograd.convolve_and_pool(images, kernel, bias, padding=padding)
+        if dropout:
+            drop_pooled(maps, winners, seed, dropout.rate)
+        return maps, winners
 
     def call(function: Callable, arrays: list[tf.Tensor], types) -> tf.Tensor | list[tf.Tensor]:
         padding = 1 if layer.padding == "same" else 0
@@ -184,7 +200,7 @@ def _convolve(
         shape = layer.compute_output_shape(images.shape)
         if pooling:
             shape = pooling.compute_output_shape(shape)
-            maps, *winners = call(winograd.convolve_and_pool, arrays, [tf.float32, tf.uint8])
+            maps, *winners = call(convolve_and_pool, [*arrays, seed], [tf.float32, tf.uint8])
         elif _has_few_channels(layer):
             maps = tf.nn.conv2d(images, kernel, 1, layer.padding.upper())
             maps = tf.nn.relu(tf.nn.bias_add(maps, bias))
@@ -193,14 +209,15 @@ def _convolve(
         maps.set_shape(shape)
 
         def differentiate(gradients):
-            arrays = [images, maps, gradients, kernel, *winners]
+            arrays = [images, maps, gradients, kernel * scale, *winners]
             found = call(winograd.differentiate_convolution, arrays, [tf.float32] * 3)
             if _has_few_channels(layer):
                 # TensorFlow drops what nobody wants, as with a network's first layer the other.
                 found[1:] = call(direct_convolution.differentiate_kernel, arrays, [tf.float32] * 2)
             for gradient, source in zip(found, (images, kernel, bias), strict=True):
                 gradient.set_shape(source.shape)
-            return found
+            by_images, *others = found
+            return by_images, *(gradient * scale for gradient in others)
 
         return maps, differentiate
 

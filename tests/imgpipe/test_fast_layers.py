@@ -68,6 +68,29 @@ def test_a_convolution_pools_at_once_what_is_only_pooled(padding, channels, outp
     np.testing.assert_array_equal(fast(images, training=False), model(images, training=False))
 
 
+@pytest.mark.parametrize(("channels", "outputs"), [(18, 37), (1, 32)])
+def test_of_what_is_pooled_a_share_is_dropped_at_once(channels, outputs):
+    images, dropout = IMAGES[..., :channels], layers.Dropout(0.4)
+    convolution, pooling = layers.Conv2D(outputs, 3, activation="relu"), layers.MaxPooling2D()
+    model = build(convolution, pooling, dropout, shape=images.shape[1:])
+    assert is_fast(model) == [True] * 3
+    fast = speed_up(model, images)
+    seed = dropout.seed_generator.state.numpy()
+    pooled, dropped = pooling(convolution(images)).numpy(), images
+    for layer in fast.layers[:3]:
+        dropped = layer(dropped, training=True)
+    factors = np.where((pooled > 0) & (dropped == 0), 0, 1 / (1 - 0.4))
+    np.testing.assert_allclose(dropped, pooled * factors, rtol=2e-4, atol=1e-5)
+    assert abs((factors[pooled > 0] == 0).mean() - 0.4) < 0.06
+    dropout.seed_generator.state.assign(seed)
+    value, gradients = differentiate(fast, images)
+    plain = Sequential([*model.layers[:2], layers.Lambda(lambda x: x * factors), *model.layers[3:]])
+    expected, expected_gradients = differentiate(plain, images)
+    np.testing.assert_allclose(value, expected, rtol=1e-4)
+    for ours, keras_own in zip(gradients, expected_gradients, strict=True):
+        np.testing.assert_allclose(ours, keras_own, atol=2e-4 * np.abs(keras_own).max())
+
+
 @pytest.mark.parametrize(
     "pooling",
     [
