@@ -27,6 +27,8 @@ from imgpipe.training_log import TrainingLog, arrange_sheet
 LARGEST_LEAST_SIZE = 128  # where the search for the smallest images that a model takes ends
 CROSS_ENTROPY = "cross_entropy"
 _READY_BATCHES = 2  # that wait while one is used
+# Steps that TensorFlow does before it comes back to Python. It does so many whatever an epoch has.
+_STEPS_AT_ONCE = (4, 3, 2, 1)
 
 
 def train_new_model(
@@ -197,10 +199,12 @@ def train_model(
     loss, metrics = choose_loss(recipe)
     state = TrainingState(model, build_optimizer(recipe, len(train[1])))
     fast_model = speed_up(model, train[0][: recipe.batch_size])
+    steps = batches_per_epoch(len(train[1]), recipe)
     fast_model.compile(
         optimizer=state.optimizer,
         loss=loss,
         metrics=metrics,
+        steps_per_execution=next(count for count in _STEPS_AT_ONCE if steps % count == 0),
         jit_compile=False,  # XLA is several times slower for these convolutions on a CPU
     )
     input_count = choose_input_count(model)
@@ -221,7 +225,7 @@ def train_model(
             batches,
             initial_epoch=first,
             epochs=total,
-            steps_per_epoch=batches_per_epoch(len(train[1]), recipe),
+            steps_per_epoch=steps,
             shuffle=False,  # the stream is shuffled already
             validation_data=val_batches,
             class_weight=class_weights,
@@ -365,7 +369,7 @@ class _ShowProgress(keras.callbacks.Callback):
         self.bar = progress_bar(total=self.count, unit=" images", desc=self.name)
 
     def on_train_batch_end(self, batch, logs=None):
-        self.bar.update(min(self.batch_size, self.count - batch * self.batch_size))
+        self.bar.update(min((batch + 1) * self.batch_size, self.count) - self.bar.n)
 
     def on_epoch_end(self, epoch, logs=None):
         self.bar.close()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from imgpipe import training
 from imgpipe.checkpoint import CHECKPOINT, TrainingState
 from imgpipe.determinism import make_deterministic
 from imgpipe.history import choose_epoch
@@ -339,6 +340,20 @@ def test_smoothing_and_weights_change_the_training_the_same_way_each_time(tmp_pa
         weights.append(np.concatenate([w.ravel() for w in model.get_weights()]))
     np.testing.assert_array_equal(weights[1], weights[2])
     assert not np.array_equal(weights[0], weights[1])
+
+
+@pytest.mark.parametrize("count", [5, 6, 8])
+def test_several_steps_at_once_are_the_same_ones(monkeypatch, count):
+    images, labels = make_images(count)
+    results = []
+    for at_once in ((4, 3, 2, 1), (1,)):
+        monkeypatch.setattr(training, "_STEPS_AT_ONCE", at_once)
+        make_deterministic(3)
+        model = build_model("cnn1", (28, 28, 1), 10, {"dropout": 0.2})
+        data = images, labels
+        history = run_training(model, data, data, recipe(batch_size=1, epochs=3), 3)
+        results.append((history, [values.tobytes() for values in model.get_weights()]))
+    assert results[0] == results[1]
 
 
 def test_a_training_that_breaks_down_says_what_to_do(tmp_path):
