@@ -51,7 +51,8 @@ def test_what_is_no_number_stays_so(pools):
 @pytest.mark.parametrize("pools", [False, True])
 @pytest.mark.parametrize("padding", [0, 1])
 @pytest.mark.parametrize(
-    ("height", "width", "channels", "count"), [(4, 4, 2, 1), (9, 14, 3, 18), (6, 31, 1, 32)]
+    ("height", "width", "channels", "count"),
+    [(4, 4, 2, 1), (9, 14, 20, 18), (6, 31, 6, 16), (9, 14, 3, 18), (6, 31, 1, 32)],
 )
 def test_gradients_are_those_of_the_convolution(height, width, channels, count, padding, pools):
     images, kernel = draw(5, height, width, channels), draw(3, 3, channels, count)
