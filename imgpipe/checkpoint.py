@@ -1,15 +1,17 @@
 """The state of a training between two epochs: all that the rest of it depends on."""
 
+import io
 import json
+import os
 import zipfile
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from imgpipe.files import replacing
-
-CHECKPOINT = "checkpoint.npz"
+# Written in turn, in their place: one is always whole. To write new files instead, whose memory the
+# system must find and clear first, takes several times as long.
+CHECKPOINTS = "checkpoint0.npz", "checkpoint1.npz"
 
 
 class TrainingState:
@@ -40,30 +42,33 @@ class TrainingState:
         """Give the model the weights that were put aside."""
         self._model.set_weights(self._best_weights)
 
-    def save(self, path: Path) -> None:
-        """Write the state to an .npz file, whole or not at all."""
+    def save(self, folder: Path) -> None:
+        """Write the state to a file in a folder; that of the call before stays in another."""
         groups = {
             "variables": [np.asarray(v) for v in self._variables],
             "optimizer": [np.asarray(v) for v in self.optimizer.variables],
             "best": self._best_weights,
         }
         arrays = {f"{name}/{i}": a for name, group in groups.items() for i, a in enumerate(group)}
-        with replacing(path) as temporary:
-            np.savez(temporary, history=json.dumps(self.history), **arrays)
+        arrays["history"] = np.array(json.dumps(self.history))
+        path = folder / CHECKPOINTS[len(self.history) % 2]
+        path.touch()
+        with path.open("r+b") as file:
+            _write_arrays(file, arrays)
+            file.truncate()
+            file.flush()
+            os.fsync(file.fileno())
 
-    def load(self, path: Path) -> bool:
-        """Take over the state of a file that `save` wrote for an equal model and optimiser.
+    def load(self, folder: Path) -> bool:
+        """Take over the latest whole state that `save` wrote for an equal model and optimiser.
 
         Returns:
-            Whether there was one that is whole.
+            Whether there was one.
         """
-        if not path.is_file():
+        stored = [arrays for name in CHECKPOINTS if (arrays := _read_arrays(folder / name))]
+        if not stored:
             return False
-        try:
-            with np.load(path, allow_pickle=False) as stored:  # a zip archive, with check sums
-                arrays = {name: stored[name] for name in stored.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-            return False
+        arrays = max(stored, key=lambda arrays: len(json.loads(str(arrays["history"]))))
         self.history = json.loads(str(arrays.pop("history")))
         groups = {"variables": self._variables, "optimizer": self.optimizer.variables}
         for name, variables in groups.items():
@@ -74,3 +79,22 @@ class TrainingState:
                 layer.finalize_state()  # what it computes with it derives from its weights
         self._best_weights = [arrays[f"best/{number}"] for number in range(len(arrays))]
         return True
+
+
+def _write_arrays(file: io.BufferedRandom, arrays: dict[str, np.ndarray]) -> None:
+    """Write what numpy.savez does, which first copies each array."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                header = np.lib.format.header_data_from_array_1_0(array)
+                np.lib.format.write_array_header_1_0(member, header)
+                member.write(np.ascontiguousarray(array).data)
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read a file of arrays; one that is not whole, or is not there, has none."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:  # a zip archive, with check sums
+            return {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return {}

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from imgpipe.arrays import take_rows
 from imgpipe.augmentation import augment_images
-from imgpipe.checkpoint import CHECKPOINT, TrainingState
+from imgpipe.checkpoint import TrainingState
 from imgpipe.determinism import make_deterministic
 from imgpipe.fast_layers import speed_up
 from imgpipe.footprint import choose_input_count
@@ -208,7 +208,7 @@ def train_model(
         jit_compile=False,  # XLA is several times slower for these convolutions on a CPU
     )
     input_count = choose_input_count(model)
-    if not state.load(work / CHECKPOINT):
+    if not state.load(work):
         _adapt(model, plain_batches(*train, input_count))
     total, first = recipe.epochs + recipe.augmented_epochs, len(state.history)
     if log and not first:
@@ -231,7 +231,7 @@ def train_model(
             class_weight=class_weights,
             callbacks=[
                 keras.callbacks.TerminateOnNaN(),
-                _AfterEachEpoch(state, recipe, work / CHECKPOINT, log),
+                _AfterEachEpoch(state, recipe, work, log),
                 _ShowProgress(state.history, len(train[1]), recipe.batch_size, total),
             ],
             verbose=0,
@@ -323,13 +323,13 @@ class _AfterEachEpoch(keras.callbacks.Callback):
         self,
         state: TrainingState,
         recipe: Recipe,
-        checkpoint: Path,
+        work: Path,
         log: TrainingLog | None,
     ):
         super().__init__()
         self.state = state
         self.recipe = recipe
-        self.checkpoint = checkpoint
+        self.work = work
         self.log = log
 
     def on_epoch_end(self, epoch, logs):
@@ -349,7 +349,7 @@ class _AfterEachEpoch(keras.callbacks.Callback):
         if self.log:  # before the state is kept, so that no kill leaves a gap
             learning_rate = float(self.state.optimizer.learning_rate)
             self.log.add_epoch(history[-1], learning_rate, self.model)
-        self.state.save(self.checkpoint)
+        self.state.save(self.work)
         self.model.stop_training = _ends_early(history, self.recipe)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from imgpipe import training
-from imgpipe.checkpoint import CHECKPOINT, TrainingState
+from imgpipe.checkpoint import CHECKPOINTS, TrainingState
 from imgpipe.determinism import make_deterministic
 from imgpipe.history import choose_epoch
 from imgpipe.schema import Recipe
@@ -372,8 +372,8 @@ def train_in_pieces(folder, monkeypatch, settings, kills, name="cnn1", options=N
     save = TrainingState.save
     for kill in [*kills, None]:
 
-        def save_and_die(state, path, kill=kill):
-            save(state, path)
+        def save_and_die(state, folder, kill=kill):
+            save(state, folder)
             if len(state.history) == kill:
                 raise KeyboardInterrupt
 
@@ -457,10 +457,25 @@ def test_standardised_features_stay_so_after_a_kill(tmp_path, monkeypatch):
     ids=["truncated", "one bit flipped", "empty"],
 )
 def test_a_damaged_checkpoint_is_none(tmp_path, damage):
-    model = build_model("cnn1", (28, 28, 1), 4, {"dropout": 0.3})
-    TrainingState(model, build_optimizer(recipe(), 30)).save(tmp_path / CHECKPOINT)
-    content = (tmp_path / CHECKPOINT).read_bytes()
-    (tmp_path / CHECKPOINT).write_bytes(damage(content))
-    assert not TrainingState(model, build_optimizer(recipe(), 30)).load(tmp_path / CHECKPOINT)
-    (tmp_path / CHECKPOINT).write_bytes(content)
-    assert TrainingState(model, build_optimizer(recipe(), 30)).load(tmp_path / CHECKPOINT)
+    """The one before it counts, where it is whole."""
+
+    def make_state():
+        model = build_model("cnn1", (28, 28, 1), 4, {"dropout": 0.3})
+        return TrainingState(model, build_optimizer(recipe(), 30))
+
+    state = make_state()
+    for epoch in (1, 2):
+        state.history.append({"epoch": epoch})
+        state.save(tmp_path)
+    earlier, later = (tmp_path / CHECKPOINTS[epoch % 2] for epoch in (1, 2))
+    content = later.read_bytes()
+    later.write_bytes(damage(content))
+    resumed = make_state()
+    assert resumed.load(tmp_path)
+    assert resumed.history == [{"epoch": 1}]
+    earlier.write_bytes(damage(earlier.read_bytes()))
+    assert not make_state().load(tmp_path)
+    later.write_bytes(content)
+    resumed = make_state()
+    assert resumed.load(tmp_path)
+    assert resumed.history == state.history

@@ -135,13 +135,13 @@ def test_a_killed_training_goes_on_in_its_log_without_a_gap_or_an_epoch_twice(
     """Killed once before the second epoch's state is kept, once after the third's."""
     save, log, work = TrainingState.save, tmp_path / "log", tmp_path / "work"
 
-    def die_before(state, path):
+    def die_before(state, folder):
         if len(state.history) == 2:
             raise KeyboardInterrupt
-        save(state, path)
+        save(state, folder)
 
-    def die_after(state, path):
-        save(state, path)
+    def die_after(state, folder):
+        save(state, folder)
         if len(state.history) == 3:
             raise KeyboardInterrupt
 
