@@ -1,9 +1,11 @@
 """Having Python functions compiled, threads to run them, and arrays that their results go into."""
 
+import ctypes
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from math import prod
 from pathlib import Path
@@ -98,9 +100,34 @@ def spread(builder: ir.IRBuilder, number: ir.Value, kind: ir.VectorType) -> ir.V
     return builder.shuffle_vector(vector, vector, all_lanes)
 
 
+class _Threads:
+    """Threads, each of which does one thing at a time."""
+
+    def __init__(self, count: int):
+        self._pools = [ThreadPoolExecutor(1) for _ in range(count)]
+        self._names = [pool.submit(threading.get_native_id).result() for pool in self._pools]
+
+    def start(self, work: Callable, arguments: Sequence) -> list[Future]:
+        """Have each thread call a function with one of as many arguments."""
+        self._leave_processor()
+        pairs = zip(self._pools, arguments, strict=True)
+        return [pool.submit(work, argument) for pool, argument in pairs]
+
+    def _leave_processor(self) -> None:
+        """Keep the threads off the processor that this one runs on, where Linux is.
+
+        It may wake a thread on the processor of the one that wakes it, in virtual machines even
+        where another one is idle, and have it wait there for milliseconds.
+        """
+        if hasattr(os, "sched_setaffinity"):
+            others = os.sched_getaffinity(0) - {ctypes.pythonapi.sched_getcpu()}
+            for name in self._names if others else ():
+                os.sched_setaffinity(name, others)
+
+
 @cache  # to start them takes as long as some convolutions
-def _start_threads(count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count)
+def _start_threads(count: int) -> _Threads:
+    return _Threads(count)
 
 
 def work_at_once(work: Callable, arguments: Sequence) -> None:
@@ -109,26 +136,27 @@ def work_at_once(work: Callable, arguments: Sequence) -> None:
     It begins there while the other threads still wake up.
     """
     first, *others = arguments
-    calls = [_start_threads(len(others)).submit(work, argument) for argument in others]
+    calls = _start_threads(len(others)).start(work, others)
     work(first)
     for call in calls:
         call.result()
 
 
-def work_on_parts(work: Callable[[int, int, int], None], count: int) -> None:
+def work_on_parts(work: Callable[[int, int, int], None], count: int, parts: int = PARTS) -> None:
     """Have all cores work on parts of something.
 
     Args:
-        work: takes the part's number, below PARTS, the first thing in it, and the one after it.
+        work: takes the part's number, below `parts`, the first thing in it, and the one after it.
         count: of things.
+        parts: as many, of about the same size.
     """
-    parts = iter(range(PARTS))  # which several threads can take from
+    numbers = iter(range(parts))  # which several threads can take from
 
     def take(_: int) -> None:
-        for part in parts:
-            work(part, count * part // PARTS, count * (part + 1) // PARTS)
+        for part in numbers:
+            work(part, count * part // parts, count * (part + 1) // parts)
 
-    work_at_once(take, range(min(joblib.cpu_count(), PARTS)))
+    work_at_once(take, range(min(joblib.cpu_count(), parts)))
 
 
 def allocate_aligned(shape: tuple, dtype: type = np.float32) -> np.ndarray:
