@@ -8,6 +8,7 @@ _HALF_WORDS = 2**16  # random numbers of 16 bits, four from a word
 _WORDS = 256  # that are drawn at once
 _WORD = np.uint64
 _NO_PIXEL = np.uint8(4)
+_NO_WINNERS = np.empty(0, np.uint8)
 
 
 def drop_out(values: np.ndarray, seed: np.ndarray, rate: float) -> np.ndarray:
@@ -24,21 +25,24 @@ def drop_out(values: np.ndarray, seed: np.ndarray, rate: float) -> np.ndarray:
         float32, in the shape of `values`.
     """
     outputs = allocate_aligned(values.shape)
-    _call(values.reshape(-1), np.empty(0, np.uint8), seed, rate, outputs.reshape(-1))
+    _call(values.reshape(-1), _NO_WINNERS, seed, rate, outputs.reshape(-1))
     return outputs
 
 
-def drop_pooled(values: np.ndarray, winners: np.ndarray, seed: np.ndarray, rate: float) -> None:
-    """Do to pooled maps what `drop_out` does, where they are.
+def drop_in_place(
+    values: np.ndarray, seed: np.ndarray, rate: float, winners: np.ndarray | None = None
+) -> None:
+    """Do to values what `drop_out` does, where they are.
 
     Args:
-        values: float32 (n, rows, columns, channels), as of `winograd.convolve_and_pool`.
-        winners: uint8, likewise. Where a value is dropped, no pixel has won.
+        values: float32, contiguous.
         seed: as of `drop_out`.
         rate: likewise.
+        winners: uint8, as of `winograd.convolve_and_pool`, if the values are such maps. Where one
+            is dropped, no pixel has won.
     """
     flat = values.reshape(-1)
-    _call(flat, winners.reshape(-1), seed, rate, flat)
+    _call(flat, _NO_WINNERS if winners is None else winners.reshape(-1), seed, rate, flat)
 
 
 def find_scale(rate: float) -> float:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import layers
 
 from imgpipe import direct_convolution, sparse_products, winograd
-from imgpipe.dropout import drop_out, drop_pooled, find_scale
+from imgpipe.dropout import drop_in_place, drop_out, find_scale
 
 # Channels with which a convolution and its gradients are faster to be had from `winograd`, and how
 # many pairs of them fit into its memory. With very few, as images have, its kernel's gradient is.
@@ -24,12 +24,12 @@ def speed_up(model: keras.Model, inputs: np.ndarray) -> keras.Model:
     Where it is trained, batch normalisation is one operation instead of ten, dropout draws half
     the random bits, and convolutions and their gradients take fewer multiplications, and pool at
     once what is only pooled afterwards, and drop of it what is dropped next; what is multiplied by
-    inputs that are mostly zeros is not multiplied by the zeros: the same functions, rounded in
+    features that are mostly zeros is not multiplied by the zeros: the same functions, rounded in
     another order. Elsewhere its layers are those of `model`.
 
     Args:
         model: built; what is trained in the returned model is trained in it.
-        inputs: some of those that it is trained on.
+        inputs: as many of those that it is trained on as are in a batch.
 
     Returns:
         The model to train; `model` itself on a GPU, where its own layers are fast.
@@ -38,9 +38,9 @@ def speed_up(model: keras.Model, inputs: np.ndarray) -> keras.Model:
         return model
     joined, sparse = {}, None
     if isinstance(model, keras.Sequential):  # whose layers' outputs go into the next one alone
-        joined = _find_joined(model.layers)
-        share = np.count_nonzero(inputs) / inputs.size
-        sparse = model.layers[0] if share <= sparse_products.MOST_SHARE else None
+        first = model.layers[0]
+        sparse = first if _is_usual_dense(first) and _is_mostly_zeros(inputs) else None
+        joined = _find_joined(model.layers, sparse)
     replace = partial(_speed_up_layer, joined=joined, sparse=sparse)
     return keras.models.clone_model(model, clone_function=replace)
 
@@ -51,10 +51,11 @@ class _InTraining(layers.Layer):
     Args:
         layer: whose weights and settings it shares, and which computes otherwise.
         compute: takes `layer` and its inputs to what `layer` gives in training.
+        autocast: whether inputs come to it as float32.
     """
 
-    def __init__(self, layer: layers.Layer, compute: Callable):
-        super().__init__(name=layer.name)
+    def __init__(self, layer: layers.Layer, compute: Callable, *, autocast: bool = True):
+        super().__init__(name=layer.name, autocast=autocast)
         self.layer = layer
         self._compute = compute
 
@@ -65,13 +66,20 @@ class _InTraining(layers.Layer):
         return self.layer.compute_output_shape(input_shape)
 
 
-def _find_joined(in_turn: list[layers.Layer]) -> dict[layers.Layer, list[layers.Layer]]:
-    """Find what becomes one operation: convolution to pooling, and to dropout if that is next."""
+def _find_joined(
+    in_turn: list[layers.Layer], sparse: layers.Layer | None
+) -> dict[layers.Layer, list[layers.Layer]]:
+    """Find what becomes one operation: a convolution or `sparse` and what follows.
+
+    That is pooling after a convolution, and dropout after either; what may be missing is.
+    """
     joined = {}
     for number, layer in enumerate(in_turn):
         after = in_turn[number + 1 : number + 3]
         if _is_usual_convolution(layer) and after and _is_usual_pooling(after[0]):
             joined[layer] = after[:1] + [one for one in after[1:] if _is_usual_dropout(one)]
+        elif layer is sparse:
+            joined[layer] = [one for one in after[:1] if _is_usual_dropout(one)]
     return joined
 
 
@@ -80,15 +88,17 @@ def _speed_up_layer(layer: layers.Layer, joined: dict, sparse: layers.Layer | No
 
     Args:
         layer: of the model.
-        joined: as _find_joined gives it; the operation takes the convolution's place.
+        joined: as _find_joined gives it; the operation takes the first layer's place.
         sparse: the layer whose inputs are mostly zeros.
     """
+    after = joined.get(layer, ())
+    if layer is sparse:
+        return _InTraining(layer, partial(_multiply, joined=after), autocast=False)
     choices = (
         (list(chain.from_iterable(joined.values())).__contains__, lambda _, outputs: outputs),
         (_is_usual_normalization, _normalize),
         (_is_usual_dropout, _drop_out),
-        (_is_usual_convolution, partial(_convolve, joined=joined.get(layer, ()))),
-        (lambda layer: layer is sparse and _is_usual_dense(layer), _multiply),
+        (_is_usual_convolution, partial(_convolve, joined=after)),
     )
     for suits, compute in choices:
         if suits(layer):
@@ -187,7 +197,7 @@ def _convolve(layer: layers.Conv2D, inputs: tf.Tensor, joined: Sequence[layers.L
     def convolve_and_pool(images, kernel, bias, seed, padding):
         maps, winners = winograd.convolve_and_pool(images, kernel, bias, padding=padding)
         if dropout:
-            drop_pooled(maps, winners, seed, dropout.rate)
+            drop_in_place(maps, seed, dropout.rate, winners)
         return maps, winners
 
     def call(function: Callable, arrays: list[tf.Tensor], types) -> tf.Tensor | list[tf.Tensor]:
@@ -225,29 +235,50 @@ def _convolve(layer: layers.Conv2D, inputs: tf.Tensor, joined: Sequence[layers.L
 
 
 def _is_usual_dense(layer: layers.Layer) -> bool:
-    if not _is_plain(layer, layers.Dense) or not layer.use_bias:
+    return (
+        _is_plain(layer, layers.Dense)
+        and len(layer.input.shape) == 2
+        and layer.units >= sparse_products.LEAST_UNITS
+        and layer.activation is keras.activations.relu
+        and layer.use_bias
+    )
+
+
+def _is_mostly_zeros(features: np.ndarray) -> bool:
+    if features.dtype != np.float16 or len(features) > sparse_products.MOST_ROWS:
         return False
-    return len(layer.input.shape) == 2 and layer.units >= sparse_products.LEAST_UNITS
+    return np.count_nonzero(features) <= sparse_products.MOST_SHARE * features.size
 
 
-def _multiply(layer: layers.Dense, features: tf.Tensor) -> tf.Tensor:
-    """Compute a dense layer whose inputs are mostly zeros."""
+def _multiply(
+    layer: layers.Dense, features: tf.Tensor, joined: Sequence[layers.Layer]
+) -> tf.Tensor:
+    """Compute a dense layer with ReLU on mostly zeros, and perhaps the dropout after it."""
+    dropout = joined[0] if joined else None
+    seed = dropout.seed_generator.next() if dropout else tf.zeros(2, tf.uint32)
+    scale = find_scale(dropout.rate) if dropout else 1.0
 
-    def call(function: Callable, *matrices: tf.Tensor) -> tf.Tensor:
-        return tf.numpy_function(function, matrices, tf.float32, stateful=False)
+    def compute(features, kernel, bias, seed):
+        outputs = sparse_products.multiply_and_rectify(features, kernel, bias)
+        if dropout:
+            drop_in_place(outputs, seed, dropout.rate)
+        return outputs
 
     @tf.custom_gradient
-    def multiply(features, kernel):
-        outputs = call(sparse_products.multiply, features, kernel)
+    def multiply(features, kernel, bias):
+        arrays = [features, kernel, bias, seed]
+        outputs = tf.numpy_function(compute, arrays, tf.float32, stateful=False)
         outputs.set_shape((features.shape[0], layer.units))
 
         def differentiate(gradients):
-            kernel_gradients = call(sparse_products.multiply_transposed, features, gradients)
-            kernel_gradients.set_shape(kernel.shape)
-            # TensorFlow drops the first, as nobody wants it.
-            return tf.matmul(gradients, kernel, transpose_b=True), kernel_gradients
+            arrays = [features, outputs, gradients * scale]
+            types = [tf.float32] * 2
+            found = tf.numpy_function(sparse_products.differentiate, arrays, types, stateful=False)
+            for gradient, source in zip(found, (kernel, bias), strict=True):
+                gradient.set_shape(source.shape)
+            return None, *found  # as nothing is trained before a network's first layer
 
         return outputs, differentiate
 
-    kernel, bias = map(tf.convert_to_tensor, (layer.kernel, layer.bias))
-    return layer.activation(multiply(features, kernel) + bias)
+    features = tf.cast(features, tf.float16)
+    return multiply(features, *map(tf.convert_to_tensor, (layer.kernel, layer.bias)))

@@ -12,9 +12,9 @@ IMAGES = np.random.default_rng(0).normal(size=(8, 11, 9, 18)).astype(np.float32)
 LABELS = np.arange(8) % 3
 
 
-def build(*middle, shape=IMAGES.shape[1:]):
+def build(*middle, shape=IMAGES.shape[1:], dtype="float32"):
     keras.utils.set_random_seed(3)
-    return Sequential([Input(shape), *middle, layers.Flatten(), layers.Dense(3)])
+    return Sequential([Input(shape, dtype=dtype), *middle, layers.Flatten(), layers.Dense(3)])
 
 
 def differentiate(model, inputs=IMAGES):
@@ -204,29 +204,67 @@ def test_a_model_with_branches():
     assert all(gradient is not None for gradient in gradients)
 
 
-FEATURES = np.maximum(np.random.default_rng(2).normal(-1, 1, (8, 90)), 0).astype(np.float32)
+FEATURES = np.maximum(np.random.default_rng(2).normal(-1, 1, (8, 90)), 0).astype(np.float16)
 
 
-@pytest.mark.parametrize("activation", ["relu", None])
-def test_a_dense_layer_on_features_that_are_mostly_zeros(activation):
-    model = build(layers.Dense(64, activation=activation), shape=(90,))
+def build_head(*middle, shape=FEATURES.shape[1:], dtype="float16"):
+    return build(*middle, shape=shape, dtype=dtype)
+
+
+@pytest.mark.parametrize("units", [64, 100])
+def test_a_dense_layer_on_features_that_are_mostly_zeros(units):
+    model = build_head(layers.Dense(units, "relu", bias_initializer="random_normal"))
     fast = speed_up(model, FEATURES)
     assert type(fast.layers[0]).__name__ == "_InTraining"
-    assert_same_in_training(model, FEATURES)
+    value, (_, *gradients) = differentiate(model, FEATURES)
+    fast_value, (_, *fast_gradients) = tf.function(differentiate)(fast, FEATURES)
+    np.testing.assert_allclose(fast_value, value, rtol=1e-5)
+    for ours, plain in zip(fast_gradients, gradients, strict=True):
+        np.testing.assert_allclose(ours, plain, atol=1e-5 * np.abs(plain).max())
     np.testing.assert_array_equal(fast(FEATURES, training=False), model(FEATURES, training=False))
+
+
+def test_of_what_it_gives_a_share_is_dropped_at_once():
+    dense, dropout = layers.Dense(200, "relu"), layers.Dropout(0.4)
+    model = build_head(dense, dropout)
+    fast = speed_up(model, FEATURES)
+    assert [type(layer).__name__ for layer in fast.layers[:2]] == ["_InTraining"] * 2
+    seed = dropout.seed_generator.state.numpy()
+    plain_outputs = dense(FEATURES).numpy()
+    dropped = fast.layers[1](fast.layers[0](FEATURES, training=True), training=True)
+    factors = np.where((plain_outputs > 0) & (dropped == 0), 0, 1 / (1 - 0.4))
+    np.testing.assert_allclose(dropped, plain_outputs * factors, rtol=2e-4, atol=1e-5)
+    assert abs((factors[plain_outputs > 0] == 0).mean() - 0.4) < 0.06
+    dropout.seed_generator.state.assign(seed)
+    value, (_, *gradients) = differentiate(fast, FEATURES)
+    plain = Sequential([dense, layers.Lambda(lambda x: x * factors), *model.layers[2:]])
+    expected, (_, *expected_gradients) = differentiate(plain, FEATURES)
+    np.testing.assert_allclose(value, expected, rtol=1e-4)
+    for ours, keras_own in zip(gradients, expected_gradients, strict=True):
+        np.testing.assert_allclose(ours, keras_own, atol=2e-4 * np.abs(keras_own).max())
 
 
 @pytest.mark.parametrize(
     ("middle", "inputs"),
     [
-        ([layers.Dense(64)], FEATURES + 1),
-        ([layers.Dense(10)], FEATURES),
-        ([layers.Dense(64, use_bias=False)], FEATURES),
-        ([layers.Normalization(mean=0, variance=1), layers.Dense(64)], FEATURES),
-        ([layers.Dense(64)], FEATURES.reshape(8, 9, 10)),
+        ([layers.Dense(64, "relu")], FEATURES + 1),
+        ([layers.Dense(10, "relu")], FEATURES),
+        ([layers.Dense(64, "relu", use_bias=False)], FEATURES),
+        ([layers.Dense(64)], FEATURES),
+        ([layers.Normalization(mean=0, variance=1), layers.Dense(64, "relu")], FEATURES),
+        ([layers.Dense(64, "relu")], FEATURES.reshape(8, 9, 10)),
+        ([layers.Dense(64, "relu")], FEATURES.astype(np.float32)),
     ],
-    ids=["few zeros", "few units", "no bias", "not the first layer", "of three axes"],
+    ids=[
+        "few zeros",
+        "few units",
+        "no bias",
+        "no relu",
+        "not the first layer",
+        "of three axes",
+        "of single precision",
+    ],
 )
 def test_other_dense_layers_stay_with_keras(middle, inputs):
-    model = build(*middle, shape=inputs.shape[1:])
+    model = build_head(*middle, shape=inputs.shape[1:], dtype=inputs.dtype.name)
     assert "_InTraining" not in {type(layer).__name__ for layer in speed_up(model, inputs).layers}

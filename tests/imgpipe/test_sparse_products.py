@@ -1,51 +1,74 @@
-"""imgpipe.sparse_products: products of matrices, whatever the sizes and the share of zeros."""
+"""imgpipe.sparse_products: dense layers, whatever the sizes and the share of zeros."""
 
 import numpy as np
 import pytest
 
 from imgpipe import compiled
-from imgpipe.sparse_products import multiply, multiply_transposed
+from imgpipe.sparse_products import differentiate, multiply_and_rectify
 
 
-def draw(*shape, share=1.0, seed=0):
+def draw(*shape, share=1.0, seed=0, dtype=np.float32):
     """Draw a matrix of which a share is not zero, of some columns more than of others."""
     rng = np.random.default_rng(seed)
-    shares = np.minimum(rng.exponential(share, shape[1]), 1) if share < 1 else share
-    return np.where(rng.random(shape) < shares, rng.normal(size=shape), 0).astype(np.float32)
+    shares = np.minimum(rng.exponential(share, shape[-1]), 1) if share < 1 else share
+    return np.where(rng.random(shape) < shares, rng.normal(size=shape), 0).astype(dtype)
+
+
+def draw_layer(count, feature_dim, units, share=0.1):
+    """Draw features, weights and biases."""
+    features = draw(count, feature_dim, share=share, dtype=np.float16)
+    return features, draw(feature_dim, units), draw(units, seed=1)
 
 
 @pytest.mark.parametrize("share", [0, 0.1, 1])
 @pytest.mark.parametrize(
-    ("count", "feature_dim", "units"), [(1, 1, 1), (3, 130, 65), (257, 700, 512), (5, 64, 70_000)]
+    ("count", "feature_dim", "units"), [(1, 1, 1), (3, 130, 65), (257, 700, 512), (5, 64, 7000)]
 )
-def test_they_are_those_of_all_numbers(count, feature_dim, units, share):
-    features, weights = draw(count, feature_dim, share=share), draw(feature_dim, units)
-    gradients = draw(count, units, seed=1)
-    product, transposed = multiply(features, weights), multiply_transposed(features, gradients)
-    assert product.dtype == transposed.dtype == np.float32
+def test_it_is_the_layer_and_its_gradients(count, feature_dim, units, share):
+    features, weights, biases = draw_layer(count, feature_dim, units, share)
+    gradients = draw(count, units, seed=2)
+    outputs = multiply_and_rectify(features, weights, biases)
+    by_weights, by_biases = differentiate(features, outputs, gradients)
+    assert {a.dtype for a in (outputs, by_weights, by_biases)} == {np.dtype(np.float32)}
+    close = {"rtol": 1e-4, "atol": 1e-4}
     doubled = features.astype(np.float64)
-    np.testing.assert_allclose(product, doubled @ weights, rtol=1e-4, atol=1e-4)
-    np.testing.assert_allclose(transposed, doubled.T @ gradients, rtol=1e-4, atol=1e-4)
+    sums = doubled @ weights + biases
+    np.testing.assert_allclose(outputs, np.maximum(sums, 0), **close)
+    slopes = np.where(outputs > 0, gradients, 0)
+    np.testing.assert_allclose(by_weights, doubled.T @ slopes, **close)
+    np.testing.assert_allclose(by_biases, slopes.sum(axis=0), **close)
+
+
+def test_the_smallest_numbers_and_signs_count():
+    features = np.array([[6e-8, -6e-8, -0.0, 0.0, 65504, -65504]], np.float16)
+    outputs = multiply_and_rectify(features, np.eye(6, 64, dtype=np.float32), np.zeros(64, "f4"))
+    np.testing.assert_array_equal(outputs[0, :6], np.maximum(features[0], 0).astype(np.float32))
+    by_weights, _ = differentiate(features, np.ones((1, 64), "f4"), np.ones((1, 64), "f4"))
+    np.testing.assert_array_equal(by_weights[:, 0], features[0].astype(np.float32))
 
 
 def test_what_is_no_number_is_not_left_out():
-    features, weights = draw(4, 100, share=0.1), draw(100, 64)
+    features, weights, biases = draw_layer(4, 100, 64)
     features[2, 50] = np.nan
-    assert np.isnan(multiply(features, weights)).all(axis=1).tolist() == [False, False, True, False]
-    assert np.isnan(multiply_transposed(features, weights[:4])[50]).all()
+    outputs = multiply_and_rectify(features, weights, biases)
+    assert np.isnan(outputs).all(axis=1).tolist() == [False, False, True, False]
+    by_weights, _ = differentiate(features, np.ones_like(outputs), outputs)
+    assert np.isnan(by_weights[50]).all()
 
 
 def test_they_are_the_same_on_any_number_of_threads(monkeypatch):
-    features, weights = draw(100, 3000, share=0.1), draw(3000, 128)
+    features, weights, biases = draw_layer(100, 3000, 128)
     results = []
     for cores in (1, 2, 3):
         monkeypatch.setattr(compiled.joblib, "cpu_count", lambda cores=cores: cores)
-        product = multiply(features, weights)
-        results.append((product.tobytes(), multiply_transposed(features, product).tobytes()))
+        outputs = multiply_and_rectify(features, weights, biases)
+        by_weights, by_biases = differentiate(features, outputs, outputs)
+        results.append([a.tobytes() for a in (outputs, by_weights, by_biases)])
     assert results[0] == results[1] == results[2]
 
 
-def test_an_inputs_product_does_not_depend_on_its_batch():
-    features, weights = draw(50, 500, share=0.1), draw(500, 64)
-    together = multiply(features, weights)
-    np.testing.assert_array_equal(multiply(features[7:8], weights)[0], together[7])
+def test_an_inputs_outputs_do_not_depend_on_its_batch():
+    features, weights, biases = draw_layer(50, 500, 64)
+    together = multiply_and_rectify(features, weights, biases)
+    alone = multiply_and_rectify(features[7:8], weights, biases)
+    np.testing.assert_array_equal(alone[0], together[7])
