@@ -14,7 +14,6 @@ from contextlib import ExitStack
 from itertools import pairwise
 from math import prod
 
-import joblib
 import numpy as np
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
@@ -28,6 +27,7 @@ from imgpipe.compiled import (
     PARTS,
     allocate_aligned,
     compile_function,
+    count_cores,
     declare_sum_of_product,
     find_place,
     spread,
@@ -201,7 +201,7 @@ def _no_winners(outputs: np.ndarray) -> np.ndarray:
 
 
 def _allocate_buffers(size: int) -> list[np.ndarray]:
-    threads = min(joblib.cpu_count(), _MOST_THREADS)
+    threads = min(count_cores(), _MOST_THREADS)
     return [np.empty(size, np.float32) for _ in range(threads)]
 
 

@@ -69,7 +69,7 @@ def test_gradients_are_the_same_for_any_number_of_threads(monkeypatch):
     maps, gradients, *_ = draw_gradients(9, 5, 8, 18, pools=False)
     found = []
     for count in (1, 3):
-        monkeypatch.setattr(compiled.joblib, "cpu_count", lambda count=count: count)
+        monkeypatch.setattr(compiled, "count_cores", lambda count=count: count)
         arrays = differentiate_kernel(images, maps, gradients, kernel, padding=0)
         found.append([array.tobytes() for array in arrays])
     assert found[0] == found[1]

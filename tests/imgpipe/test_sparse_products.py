@@ -60,7 +60,7 @@ def test_they_are_the_same_on_any_number_of_threads(monkeypatch):
     features, weights, biases = draw_layer(100, 3000, 128)
     results = []
     for cores in (1, 2, 3):
-        monkeypatch.setattr(compiled.joblib, "cpu_count", lambda cores=cores: cores)
+        monkeypatch.setattr(compiled, "count_cores", lambda cores=cores: cores)
         outputs = multiply_and_rectify(features, weights, biases)
         by_weights, by_biases = differentiate(features, outputs, outputs)
         results.append([a.tobytes() for a in (outputs, by_weights, by_biases)])

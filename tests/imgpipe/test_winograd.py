@@ -262,7 +262,7 @@ def test_gradients_are_the_same_for_any_number_of_threads(monkeypatch, padding):
     maps, gradients = (draw(9, 5 + 2 * padding, 8 + 2 * padding, 18, seed=n) for n in (1, 2))
     found = []
     for count in (1, 3):
-        monkeypatch.setattr(winograd.joblib, "cpu_count", lambda count=count: count)
+        monkeypatch.setattr(winograd, "count_cores", lambda count=count: count)
         arrays = differentiate_convolution(images, maps, gradients, kernel, padding=padding)
         found.append([array.tobytes() for array in arrays])
     assert found[0] == found[1]
