@@ -140,6 +140,7 @@ def _add_rows(typing_context, rows, base, places, factors, block, start, stop, t
             values = builder.load(find_place(builder, rows, place, vector), align=4)
             factor = builder.load(find_place(builder, factors, (block, n), number))
             terms = values, spread(builder, factor, vector), builder.load(total)
+            # "convergent" has LLVM not do four turns in one, which is slower with as few as here.
             builder.store(builder.call(add_product, terms, attrs=("convergent",)), total)
         builder.store(builder.load(total), target, align=4)
         return context.get_dummy_value()
@@ -264,51 +265,11 @@ def _copy_columns(source, row, count, left, target):
 
 
 @_inline
-def _write_columns(source, target, row, count, left):
-    """Copy what `_copy_columns` would take from there back to where it stands."""
-    width = min(_WIDTH, target.shape[1] - left)
-    for k in range(count):
-        if width == _WIDTH:
-            _copy_row(source, (k, 0), target, (row + k, left))
-        else:
-            for column in range(width):
-                target[row + k, left + column] = source[k, column]
-
-
-@_inline
 def _allocate(rows):
     """Allocate float32 (rows, _WIDTH) that begins with a line of the cache."""
     memory = np.empty(rows * _WIDTH + _LINE, np.float32)
     start = -(memory.ctypes.data // 4) % _LINE
     return memory[start : start + rows * _WIDTH].reshape(rows, _WIDTH)
-
-
-@_inline
-def _sum_up(places, factors, starts, stops, matrix, left, ahead, near, sums):
-    """Add to `sums` _WIDTH columns of a product with `matrix`.
-
-    Args:
-        places: uint16 (blocks, any): for each _DEPTH rows of the matrix, which are to be added.
-        factors: float32, likewise, their factors.
-        starts: int64 (blocks, n): where in them a row of the sums begins.
-        stops: likewise, where it ends.
-        matrix: float32 (any, units).
-        left: the first column.
-        ahead: rows of the matrix that are brought near for the next block with each row of sums.
-        near: float32 (_DEPTH, _WIDTH), for the rows of a block.
-        sums: float32 (n or more, _WIDTH).
-    """
-    for block in range(len(starts)):
-        first = block * _DEPTH
-        following = min(first + _DEPTH, len(matrix))
-        _copy_columns(matrix, first, following - first, left, near)
-        for row in range(starts.shape[1]):
-            for n in range(following, min(following + ahead, first + 2 * _DEPTH, len(matrix))):
-                _prefetch_row(matrix, (n, left))
-            following += ahead
-            _add_rows(
-                near, 0, places, factors, block, starts[block, row], stops[block, row], sums, row
-            )
 
 
 @compile_function
@@ -326,21 +287,35 @@ def _list_rows(bits, first, stop, places, factors, bounds):
 
 @compile_function
 def _multiply_columns(places, factors, bounds, weights, biases, first, stop, outputs):
-    """Compute the columns from `first` to `stop` of the outputs, counted in _WIDTH."""
-    count, units = outputs.shape
-    listed = places, factors, bounds[:, :-1], bounds[:, 1:]
+    """Compute the columns from `first` to `stop` of the outputs, counted in _WIDTH.
+
+    For each block of _DEPTH weights and each row, `places[block]` from `bounds[block, row]` to
+    `bounds[block, row + 1]` are those of what is not zero, and `factors` what it is.
+    """
+    (count, units), feature_dim = outputs.shape, len(weights)
     near, sums = _allocate(_DEPTH), _allocate(count)
+    ahead = -(-_DEPTH // count)  # weights that are brought near with each row for the next block
     for left in range(first * _WIDTH, stop * _WIDTH, _WIDTH):
+        width = min(_WIDTH, units - left)
         for row in range(count):
-            for column in range(min(_WIDTH, units - left)):
+            for column in range(width):
                 sums[row, column] = biases[left + column]
-        _sum_up(*listed, weights, left, -(-_DEPTH // count), near, sums)
+        for block in range(len(bounds)):
+            begin = block * _DEPTH
+            following = min(begin + _DEPTH, feature_dim)
+            end = min(following + _DEPTH, feature_dim)
+            _copy_columns(weights, begin, following - begin, left, near)
+            for row in range(count):
+                for n in range(following, min(following + ahead, end)):
+                    _prefetch_row(weights, (n, left))
+                following += ahead
+                start, past = bounds[block, row], bounds[block, row + 1]
+                _add_rows(near, 0, places, factors, block, start, past, sums, row)
         for row in range(count):
-            for column in range(_WIDTH):
+            for column in range(width):
                 value = sums[row, column]
                 # Not a maximum, so that what is no number stays so.
-                sums[row, column] = _ZERO if value < _ZERO else value
-        _write_columns(sums, outputs, 0, count, left)
+                outputs[row, left + column] = _ZERO if value < _ZERO else value
 
 
 @compile_function
