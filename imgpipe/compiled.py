@@ -1,5 +1,6 @@
 """Having Python functions compiled, threads to run them, and arrays that their results go into."""
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -119,7 +120,9 @@ class _Threads:
         It may wake a thread on the processor of the one that wakes it, in virtual machines even
         where another one is idle, and have it wait there for milliseconds.
         """
-        if hasattr(os, "sched_setaffinity"):
+        if not hasattr(os, "sched_setaffinity"):
+            return
+        with contextlib.suppress(OSError):  # where it is not allowed
             others = os.sched_getaffinity(0) - {ctypes.pythonapi.sched_getcpu()}
             for name in self._names if others else ():
                 os.sched_setaffinity(name, others)
