@@ -22,7 +22,7 @@ def draw_layer(count, feature_dim, units, share=0.1):
 
 @pytest.mark.parametrize("share", [0, 0.1, 1])
 @pytest.mark.parametrize(
-    ("count", "feature_dim", "units"), [(1, 1, 1), (3, 130, 65), (257, 700, 512), (5, 64, 7000)]
+    ("count", "feature_dim", "units"), [(1, 1, 1), (3, 130, 65), (257, 700, 512), (5, 64, 70_000)]
 )
 def test_it_is_the_layer_and_its_gradients(count, feature_dim, units, share):
     features, weights, biases = draw_layer(count, feature_dim, units, share)
