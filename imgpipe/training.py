@@ -18,8 +18,8 @@ from imgpipe.determinism import make_deterministic
 from imgpipe.fast_layers import speed_up
 from imgpipe.footprint import choose_input_count
 from imgpipe.history import choose_epoch, has_stopped_rising
+from imgpipe.optimizers import build_optimizer
 from imgpipe.params import Params
-from imgpipe.schedules import build_schedule
 from imgpipe.schema import Recipe
 from imgpipe.stage import progress_bar
 from imgpipe.training_log import TrainingLog, arrange_sheet
@@ -197,9 +197,9 @@ def train_model(
         between recipes, and with the loss on the test images.
     """
     loss, metrics = choose_loss(recipe)
-    state = TrainingState(model, build_optimizer(recipe, len(train[1])))
-    fast_model = speed_up(model, train[0][: recipe.batch_size])
     steps = batches_per_epoch(len(train[1]), recipe)
+    state = TrainingState(model, build_optimizer(recipe, steps))
+    fast_model = speed_up(model, train[0][: recipe.batch_size])
     fast_model.compile(
         optimizer=state.optimizer,
         loss=loss,
@@ -271,49 +271,6 @@ def balance_classes(labels: np.ndarray, class_count: int) -> list[float]:
     """
     counts = np.maximum(np.bincount(labels, minlength=class_count), 1)
     return (len(labels) / (class_count * counts)).tolist()
-
-
-def build_optimizer(recipe: Recipe, train_count: int) -> keras.optimizers.Optimizer:
-    """Build the optimiser that a recipe names, with Keras's defaults for what it leaves open.
-
-    Args:
-        recipe: the model's recipe.
-        train_count: number of training images, from which a schedule gets its steps.
-    """
-    learning_rate = build_schedule(recipe, batches_per_epoch(train_count, recipe))
-    match recipe.optimizer:
-        case "adam":
-            return _OnePassAdam(learning_rate, name="adam")
-        case "adamw":
-            return _OnePassAdam(learning_rate, weight_decay=recipe.weight_decay, name="adamw")
-        case "sgd":
-            return keras.optimizers.SGD(learning_rate, momentum=recipe.momentum)
-        case "rmsprop":
-            return keras.optimizers.RMSprop(learning_rate, momentum=recipe.momentum)
-
-
-class _OnePassAdam(keras.optimizers.Adam):
-    """Adam that passes over a variable and its moments once a step, where Keras's does many times.
-
-    With a `weight_decay` it is AdamW, as Keras's own is.
-    """
-
-    def update_step(self, gradient, variable, learning_rate):
-        """Update one variable, by the formula of Keras's optimiser."""
-        index = self._get_variable_index(variable)
-        step = tf.cast(self.iterations + 1, variable.dtype)
-        tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=self._momentums[index].value.handle,
-            v=self._velocities[index].value.handle,
-            beta1_power=self.beta_1**step,
-            beta2_power=self.beta_2**step,
-            lr=learning_rate,
-            beta1=self.beta_1,
-            beta2=self.beta_2,
-            epsilon=self.epsilon,
-            grad=gradient,
-        )
 
 
 class _AfterEachEpoch(keras.callbacks.Callback):

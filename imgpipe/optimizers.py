@@ -1,0 +1,88 @@
+"""What moves the weights in training, and learning rates that move themselves."""
+
+import keras
+import tensorflow as tf
+
+from imgpipe.schema import ConstantSchedule, CosineSchedule, ExponentialSchedule, Recipe
+
+
+def build_optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """Build the optimiser that a recipe names, with Keras's defaults for what it leaves open.
+
+    Args:
+        recipe: the model's recipe.
+        steps_per_epoch: which schedules count in.
+    """
+    learning_rate = _build_schedule(recipe, steps_per_epoch)
+    match recipe.optimizer:
+        case "adam":
+            return OnePassAdam(learning_rate, name="adam")
+        case "adamw":
+            return OnePassAdam(learning_rate, weight_decay=recipe.weight_decay, name="adamw")
+        case "sgd":
+            return keras.optimizers.SGD(learning_rate, momentum=recipe.momentum)
+        case "rmsprop":
+            return keras.optimizers.RMSprop(learning_rate, momentum=recipe.momentum)
+
+
+class OnePassAdam(keras.optimizers.Adam):
+    """Adam that passes over a variable and its moments once a step, where Keras's does many times.
+
+    With a `weight_decay` it is AdamW, as Keras's own is.
+    """
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Update one variable, by the formula of Keras's optimiser."""
+        index = self._get_variable_index(variable)
+        step = tf.cast(self.iterations + 1, variable.dtype)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=self.beta_1**step,
+            beta2_power=self.beta_2**step,
+            lr=learning_rate,
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=gradient,
+        )
+
+
+def _build_schedule(recipe: Recipe, steps_per_epoch: int):
+    """Build a recipe's learning rate: a number, or a function of the step as Keras wants it.
+
+    A warm-up rises straight from 0; a constant or exponential schedule begins after it.
+    """
+    rate, schedules = recipe.learning_rate, keras.optimizers.schedules
+    if recipe.schedule is None:
+        return rate
+    warmup_steps = round(recipe.schedule.warmup_epochs * steps_per_epoch)
+    match recipe.schedule:
+        case CosineSchedule():
+            steps = (recipe.epochs + recipe.augmented_epochs) * steps_per_epoch
+            return schedules.CosineDecay(
+                0.0 if warmup_steps else rate,
+                decay_steps=steps - warmup_steps,
+                warmup_target=rate if warmup_steps else None,
+                warmup_steps=warmup_steps,
+            )
+        case ExponentialSchedule(steps=steps, rate=factor, staircase=staircase):
+            return _WarmExponentialDecay(rate, steps, factor, staircase, warmup_steps=warmup_steps)
+        case ConstantSchedule():
+            return _WarmExponentialDecay(rate, 1, 1.0, warmup_steps=warmup_steps)
+
+
+class _WarmExponentialDecay(keras.optimizers.schedules.ExponentialDecay):
+    """Keras's exponential decay, begun after a straight rise from 0 over some steps."""
+
+    def __init__(self, *arguments, warmup_steps: int, **named):
+        super().__init__(*arguments, **named)
+        self.warmup_steps = warmup_steps
+
+    def __call__(self, step):
+        """Return the learning rate at a step, counted from 0."""
+        step = keras.ops.cast(step, "float32")
+        rising = self.initial_learning_rate * step / max(1, self.warmup_steps)
+        decayed = super().__call__(keras.ops.maximum(step - self.warmup_steps, 0.0))
+        return keras.ops.where(step < self.warmup_steps, rising, decayed)
