@@ -39,7 +39,7 @@ def main(words: list[str] | None = None):
     params = load_params_of(arguments.model)
     epochs = {"epochs": arguments.epochs, "augmented_epochs": 0}
     params = params._replace(recipe=params.recipe.model_copy(update=epochs))
-    slow_layers = mock.patch.object(training, "speed_up", lambda model, inputs: model)
+    slow_layers = mock.patch.object(training, "speed_up", lambda model, *_: model)
     ways = {KERAS: slow_layers, OURS: nullcontext()}
     compare(f"{arguments.model}, {arguments.epochs} epochs", ways, params, arguments.seeds, arrays)
     if arguments.images:

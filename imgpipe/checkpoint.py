@@ -8,6 +8,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 # Written in turn, in their place: one is always whole. To write new files instead, whose memory the
 # system must find and clear first, takes several times as long.
@@ -36,7 +37,11 @@ class TrainingState:
 
     def keep_as_best(self) -> None:
         """Put the present weights aside."""
-        self._best_weights = self._model.get_weights()
+        weights = _view_all(self._model.weights)
+        if not self._best_weights:
+            self._best_weights = list(map(np.empty_like, weights))
+        for kept, values in zip(self._best_weights, weights, strict=True):
+            kept[...] = values  # new arrays would take several times as long
 
     def restore_best_weights(self) -> None:
         """Give the model the weights that were put aside."""
@@ -45,8 +50,8 @@ class TrainingState:
     def save(self, folder: Path) -> None:
         """Write the state to a file in a folder; that of the call before stays in another."""
         groups = {
-            "variables": [np.asarray(v) for v in self._variables],
-            "optimizer": [np.asarray(v) for v in self.optimizer.variables],
+            "variables": _view_all(self._variables),
+            "optimizer": _view_all(self.optimizer.variables),
             "best": self._best_weights,
         }
         arrays = {f"{name}/{i}": a for name, group in groups.items() for i, a in enumerate(group)}
@@ -79,6 +84,12 @@ class TrainingState:
                 layer.finalize_state()  # what it computes with it derives from its weights
         self._best_weights = [arrays[f"best/{number}"] for number in range(len(arrays))]
         return True
+
+
+def _view_all(variables: list[keras.Variable]) -> list[np.ndarray]:
+    """Return what variables hold, without a copy, until it changes."""
+    tensors = map(tf.convert_to_tensor, variables)
+    return [np.asarray(memoryview(tensor)) for tensor in tensors]
 
 
 def _write_arrays(file: io.BufferedRandom, arrays: dict[str, np.ndarray]) -> None:

@@ -18,8 +18,9 @@ from numba import config, njit
 from numba.core import cgutils
 from numba.core.caching import InTreeCacheLocator
 
-# A product and the sum it goes into may be rounded once; all else is computed as it is written.
-OPTIONS = {"nogil": True, "fastmath": {"contract"}}
+# A product and the sum it goes into may be rounded once; all else is computed as it is written, and
+# what is divided by zero as numpy does: to look for it is slow.
+OPTIONS = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
 PARTS = 4  # of a batch: as many on any machine, so that what is added up of them is rounded alike
 
 

@@ -10,7 +10,9 @@ import tensorflow as tf
 from keras import layers
 
 from imgpipe import direct_convolution, sparse_products, winograd
+from imgpipe.compiled import allocate_aligned
 from imgpipe.dropout import drop_in_place, drop_out, find_scale
+from imgpipe.optimizers import OnePassAdam
 
 # Channels with which a convolution and its gradients are faster to be had from `winograd`, and how
 # many pairs of them fit into its memory. With very few, as images have, its kernel's gradient is.
@@ -18,18 +20,22 @@ _LEAST_CHANNELS = 16
 _MOST_CHANNEL_PAIRS = 2**15
 
 
-def speed_up(model: keras.Model, inputs: np.ndarray) -> keras.Model:
+def speed_up(
+    model: keras.Model, inputs: np.ndarray, optimizer: keras.optimizers.Optimizer | None = None
+) -> keras.Model:
     """Make a model of the same layers and weights that takes less time to train.
 
     Where it is trained, batch normalisation is one operation instead of ten, dropout draws half
     the random bits, and convolutions and their gradients take fewer multiplications, and pool at
     once what is only pooled afterwards, and drop of it what is dropped next; what is multiplied by
-    features that are mostly zeros is not multiplied by the zeros: the same functions, rounded in
-    another order. Elsewhere its layers are those of `model`.
+    features that are mostly zeros is not multiplied by the zeros, and moved by Adam where its
+    gradient is computed: the same functions, rounded in another order. Elsewhere its layers are
+    those of `model`.
 
     Args:
         model: built; what is trained in the returned model is trained in it.
         inputs: as many of those that it is trained on as are in a batch.
+        optimizer: of the training, built; None where gradients themselves are wanted.
 
     Returns:
         The model to train; `model` itself on a GPU, where its own layers are fast.
@@ -41,7 +47,7 @@ def speed_up(model: keras.Model, inputs: np.ndarray) -> keras.Model:
         first = model.layers[0]
         sparse = first if _is_usual_dense(first) and _is_mostly_zeros(inputs) else None
         joined = _find_joined(model.layers, sparse)
-    replace = partial(_speed_up_layer, joined=joined, sparse=sparse)
+    replace = partial(_speed_up_layer, joined=joined, sparse=sparse, optimizer=optimizer)
     return keras.models.clone_model(model, clone_function=replace)
 
 
@@ -83,17 +89,25 @@ def _find_joined(
     return joined
 
 
-def _speed_up_layer(layer: layers.Layer, joined: dict, sparse: layers.Layer | None) -> layers.Layer:
+def _speed_up_layer(
+    layer: layers.Layer,
+    joined: dict,
+    sparse: layers.Layer | None,
+    optimizer: keras.optimizers.Optimizer | None,
+) -> layers.Layer:
     """Return what takes a layer's place: itself, where there is nothing faster.
 
     Args:
         layer: of the model.
         joined: as _find_joined gives it; the operation takes the first layer's place.
         sparse: the layer whose inputs are mostly zeros.
+        optimizer: as in speed_up.
     """
     after = joined.get(layer, ())
     if layer is sparse:
-        return _InTraining(layer, partial(_multiply, joined=after), autocast=False)
+        descend = _descend_with(optimizer, layer) if _is_usual_adam(optimizer, layer) else None
+        compute = partial(_multiply, joined=after, descend=descend)
+        return _InTraining(layer, compute, autocast=False)
     choices = (
         (list(chain.from_iterable(joined.values())).__contains__, lambda _, outputs: outputs),
         (_is_usual_normalization, _normalize),
@@ -250,8 +264,47 @@ def _is_mostly_zeros(features: np.ndarray) -> bool:
     return np.count_nonzero(features) <= sparse_products.MOST_SHARE * features.size
 
 
+def _is_usual_adam(optimizer: keras.optimizers.Optimizer | None, layer: layers.Dense) -> bool:
+    usual = isinstance(optimizer, OnePassAdam) and not optimizer.weight_decay
+    return usual and layer.kernel_regularizer is None
+
+
+def _descend_with(optimizer: OnePassAdam, layer: layers.Dense) -> Callable:
+    """Take over from an optimiser to move a dense layer's weights.
+
+    Returns:
+        A function from the weights' tensor and what sparse_products.differentiate takes to what the
+        weights become and the gradient by the biases.
+    """
+    moments = optimizer.leave(layer.kernel)
+    # TensorFlow takes these as the variables' values without a copy, and passes them in again.
+    own = [allocate_aligned(layer.kernel.shape) for _ in range(3)]
+
+    def compute(features, outputs, gradients, rates, *state):
+        for mine, theirs in zip(own, state, strict=True):
+            if theirs.ctypes.data != mine.ctypes.data:  # a variable was given another value
+                mine[:] = theirs
+        weights, *moments = own
+        arrays = features, outputs, gradients, weights, moments, rates
+        return sparse_products.descend(*arrays), *own
+
+    def descend(kernel: tf.Tensor, arrays: list[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        state = kernel, *map(tf.convert_to_tensor, moments)
+        inputs, types = [*arrays, optimizer.find_rates(), *state], [tf.float32] * 4
+        by_bias, kernel, *changed = tf.numpy_function(compute, inputs, types, stateful=False)
+        for moment, value in zip(moments, changed, strict=True):
+            value.set_shape(moment.shape)
+            moment.assign(value)
+        return kernel, by_bias
+
+    return descend
+
+
 def _multiply(
-    layer: layers.Dense, features: tf.Tensor, joined: Sequence[layers.Layer]
+    layer: layers.Dense,
+    features: tf.Tensor,
+    joined: Sequence[layers.Layer],
+    descend: Callable | None,
 ) -> tf.Tensor:
     """Compute a dense layer with ReLU on mostly zeros, and perhaps the dropout after it."""
     dropout = joined[0] if joined else None
@@ -272,8 +325,11 @@ def _multiply(
 
         def differentiate(gradients):
             arrays = [features, outputs, gradients * scale]
-            types = [tf.float32] * 2
-            found = tf.numpy_function(sparse_products.differentiate, arrays, types, stateful=False)
+            if descend:
+                found = descend(kernel, arrays)
+            else:
+                function, types = sparse_products.differentiate, [tf.float32] * 2
+                found = tf.numpy_function(function, arrays, types, stateful=False)
             for gradient, source in zip(found, (kernel, bias), strict=True):
                 gradient.set_shape(source.shape)
             return None, *found  # as nothing is trained before a network's first layer

@@ -31,14 +31,43 @@ class OnePassAdam(keras.optimizers.Adam):
     With a `weight_decay` it is AdamW, as Keras's own is.
     """
 
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        self._left = set()
+
+    def leave(self, variable: keras.Variable) -> tuple[keras.Variable, keras.Variable]:
+        """Leave a variable to whoever computes its gradient, to move it there and then.
+
+        What comes here as its gradient is from now on what it becomes.
+
+        Returns:
+            Its moments, of the gradient and its square, which are left likewise.
+        """
+        self._left.add(self._get_variable_index(variable))
+        return self._get_moments(variable)
+
+    def find_rates(self) -> tf.Tensor:
+        """Return what the present step works with, beside gradient and moments.
+
+        That is float32 (4,): the learning rate, made up for moments that begin at 0; what part of
+        the way to the gradient, and to its square, the moments go; and what is added to the root.
+        """
+        step = tf.cast(self.iterations + 1, tf.float32)
+        first, second = map(tf.constant, (self.beta_1, self.beta_2))
+        rate = self.learning_rate * tf.sqrt(1 - second**step) / (1 - first**step)
+        return tf.stack([rate, 1 - first, 1 - second, self.epsilon])
+
     def update_step(self, gradient, variable, learning_rate):
         """Update one variable, by the formula of Keras's optimiser."""
-        index = self._get_variable_index(variable)
+        if self._get_variable_index(variable) in self._left:
+            variable.assign(gradient)
+            return
+        means, squares = self._get_moments(variable)
         step = tf.cast(self.iterations + 1, variable.dtype)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
-            m=self._momentums[index].value.handle,
-            v=self._velocities[index].value.handle,
+            m=means.value.handle,
+            v=squares.value.handle,
             beta1_power=self.beta_1**step,
             beta2_power=self.beta_2**step,
             lr=learning_rate,
@@ -47,6 +76,10 @@ class OnePassAdam(keras.optimizers.Adam):
             epsilon=self.epsilon,
             grad=gradient,
         )
+
+    def _get_moments(self, variable: keras.Variable) -> tuple[keras.Variable, keras.Variable]:
+        index = self._get_variable_index(variable)
+        return self._momentums[index], self._velocities[index]
 
 
 def _build_schedule(recipe: Recipe, steps_per_epoch: int):

@@ -78,17 +78,47 @@ def differentiate(
     Returns:
         float32 (feature_dim, units) and (units,).
     """
+    by_weights = allocate_aligned((features.shape[1], outputs.shape[1]))
+    return by_weights, _go_back(features, outputs, gradients, by_weights)
+
+
+def descend(
+    features: np.ndarray,
+    outputs: np.ndarray,
+    gradients: np.ndarray,
+    weights: np.ndarray,
+    moments: tuple[np.ndarray, np.ndarray],
+    rates: np.ndarray,
+) -> np.ndarray:
+    """Do a step of Adam with the weights of a dense layer with ReLU, in their place.
+
+    Their gradient is used where it is computed and stands nowhere as a whole.
+
+    Args:
+        features: as in `differentiate`.
+        outputs: likewise.
+        gradients: likewise.
+        weights: float32 (feature_dim, units).
+        moments: Adam's, of the gradient and its square, likewise, which are brought up to date too.
+        rates: as imgpipe.optimizers.OnePassAdam.find_rates gives them.
+
+    Returns:
+        The gradient by the biases, float32 (units,).
+    """
+    return _go_back(features, outputs, gradients, weights, *moments, rates)
+
+
+def _go_back(features, outputs, gradients, *targets) -> np.ndarray:
     bits, (count, units) = _view_bits(features), outputs.shape
     slopes = allocate_aligned((-(-units // _WIDTH), count, _WIDTH))
-    by_weights = allocate_aligned((features.shape[1], units))
     by_biases = np.zeros(units, np.float32)
     _find_slopes(outputs, gradients, slopes, by_biases)
 
     def work(_, first: int, stop: int) -> None:
-        _multiply_rows(bits, slopes, first, stop, by_weights)
+        _multiply_rows(bits, slopes, first, stop, *targets)
 
     work_on_parts(work, -(-features.shape[1] // _COLUMNS), _PARTS)
-    return by_weights, by_biases
+    return by_biases
 
 
 def _view_bits(features: np.ndarray) -> np.ndarray:
@@ -333,10 +363,13 @@ def _find_slopes(outputs, gradients, slopes, by_biases):
 
 
 @compile_function
-def _multiply_rows(bits, slopes, first, stop, outputs):
-    """Compute the rows from `first` to `stop` of the gradients, counted in _COLUMNS."""
+def _multiply_rows(bits, slopes, first, stop, weights, means=None, squares=None, rates=None):
+    """Compute the rows from `first` to `stop` of the gradient by the weights, counted in _COLUMNS.
+
+    They go into `weights`, or where there are Adam's moments the weights there are moved by them.
+    """
     tiles, count = slopes.shape[:2]
-    feature_dim, units = outputs.shape
+    feature_dim, units = weights.shape
     rows = slopes.reshape(tiles * count, _WIDTH)
     sums = _allocate(_COLUMNS * tiles)
     sum_rows = sums.reshape(_COLUMNS, tiles * _WIDTH)
@@ -363,8 +396,17 @@ def _multiply_rows(bits, slopes, first, stop, outputs):
                 target = k * tiles + tile
                 _add_rows(rows, tile * count, places, factors, k, 0, counts[k], sums, target)
         for k in range(end - start):
-            if units % _LINE == 0:
-                _stream_row(sum_rows, k, outputs, start + k, units)
+            row = start + k
+            if means is not None:
+                rate, by_mean, by_square, least = rates[0], rates[1], rates[2], rates[3]
+                for unit in range(units):
+                    gradient, mean, square = sum_rows[k, unit], means[row, unit], squares[row, unit]
+                    mean += (gradient - mean) * by_mean
+                    square += (gradient * gradient - square) * by_square
+                    means[row, unit], squares[row, unit] = mean, square
+                    weights[row, unit] -= rate * mean / (np.sqrt(square) + least)
+            elif units % _LINE == 0:
+                _stream_row(sum_rows, k, weights, row, units)
             else:
                 for unit in range(units):
-                    outputs[start + k, unit] = sum_rows[k, unit]
+                    weights[row, unit] = sum_rows[k, unit]

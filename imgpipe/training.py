@@ -6,7 +6,6 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
-import joblib
 import keras
 import numpy as np
 import tensorflow as tf
@@ -14,6 +13,7 @@ import tensorflow as tf
 from imgpipe.arrays import take_rows
 from imgpipe.augmentation import augment_images
 from imgpipe.checkpoint import TrainingState
+from imgpipe.compiled import count_cores
 from imgpipe.determinism import make_deterministic
 from imgpipe.fast_layers import speed_up
 from imgpipe.footprint import choose_input_count
@@ -27,8 +27,10 @@ from imgpipe.training_log import TrainingLog, arrange_sheet
 LARGEST_LEAST_SIZE = 128  # where the search for the smallest images that a model takes ends
 CROSS_ENTROPY = "cross_entropy"
 _READY_BATCHES = 2  # that wait while one is used
-# Steps that TensorFlow does before it comes back to Python. It does so many whatever an epoch has.
-_STEPS_AT_ONCE = (4, 3, 2, 1)
+# The most steps that TensorFlow does before it comes back to Python, where progress is shown: one
+# on features takes a hundredth of a second, one on images may take some.
+_MOST_STEPS_AT_ONCE = 4
+_MOST_STEPS_ON_FEATURES = 50
 
 
 def train_new_model(
@@ -107,7 +109,7 @@ def training_batches(
         Batches (inputs, labels): ceil(n / batch_size) an epoch, images still uint8.
     """
     count = len(labels)
-    cores = joblib.cpu_count()  # not in what becomes a graph, which it would become part of
+    cores = count_cores()  # not in what becomes a graph, which it would become part of
 
     def shuffle(epoch):
         return tf.random.experimental.stateless_shuffle(tf.range(count), seed=[seed, epoch])
@@ -153,7 +155,7 @@ def plain_batches(inputs, labels, batch_size: int) -> tf.data.Dataset:
     """Stream the plain inputs once, in their order, for validation and standardisation."""
     rows = tf.data.Dataset.range(len(labels)).batch(batch_size)
     gather = _gatherer(inputs, labels)
-    return _prefetch(rows.map(gather, num_parallel_calls=joblib.cpu_count()))
+    return _prefetch(rows.map(gather, num_parallel_calls=count_cores()))
 
 
 def _prefetch(batches: tf.data.Dataset) -> tf.data.Dataset:
@@ -199,12 +201,12 @@ def train_model(
     loss, metrics = choose_loss(recipe)
     steps = batches_per_epoch(len(train[1]), recipe)
     state = TrainingState(model, build_optimizer(recipe, steps))
-    fast_model = speed_up(model, train[0][: recipe.batch_size])
+    fast_model = speed_up(model, train[0][: recipe.batch_size], state.optimizer)
     fast_model.compile(
         optimizer=state.optimizer,
         loss=loss,
         metrics=metrics,
-        steps_per_execution=next(count for count in _STEPS_AT_ONCE if steps % count == 0),
+        steps_per_execution=_choose_steps_at_once(steps, recipe),
         jit_compile=False,  # XLA is several times slower for these convolutions on a CPU
     )
     input_count = choose_input_count(model)
@@ -239,6 +241,12 @@ def train_model(
     if recipe.restore_best_weights:
         state.restore_best_weights()
     return state.history
+
+
+def _choose_steps_at_once(steps: int, recipe: Recipe) -> int:
+    """Choose so many that an epoch's steps are a multiple: it does them all, each time."""
+    most = _MOST_STEPS_ON_FEATURES if recipe.features else _MOST_STEPS_AT_ONCE
+    return next(count for count in range(most, 0, -1) if steps % count == 0)
 
 
 def choose_loss(recipe: Recipe):

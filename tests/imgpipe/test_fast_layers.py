@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import Input, Sequential, layers
 
 from imgpipe.fast_layers import speed_up
+from imgpipe.optimizers import OnePassAdam
 
 IMAGES = np.random.default_rng(0).normal(size=(8, 11, 9, 18)).astype(np.float32)
 LABELS = np.arange(8) % 3
@@ -222,6 +223,43 @@ def test_a_dense_layer_on_features_that_are_mostly_zeros(units):
     for ours, plain in zip(fast_gradients, gradients, strict=True):
         np.testing.assert_allclose(ours, plain, atol=1e-5 * np.abs(plain).max())
     np.testing.assert_array_equal(fast(FEATURES, training=False), model(FEATURES, training=False))
+
+
+def train(model, optimizer, *, fast):
+    """Train for three steps, and for three more with another kernel; return all variables."""
+    optimizer.build(model.trainable_variables)
+    trained = speed_up(model, FEATURES, optimizer) if fast else model
+    trained.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    trained.fit(FEATURES, LABELS, epochs=3, shuffle=False, verbose=0)
+    earlier = model.get_weights()
+    values = [values.copy() for values in earlier]
+    model.layers[0].kernel.assign(values[0][::-1])
+    trained.fit(FEATURES, LABELS, epochs=3, shuffle=False, verbose=0)
+    for kept, value in zip(earlier, values, strict=True):
+        np.testing.assert_array_equal(kept, value)
+    return [np.array(v) for v in (*model.variables, *optimizer.variables)]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"weight_decay": 5.0},
+        {"learning_rate": keras.optimizers.schedules.ExponentialDecay(0.01, 1, 0.5)},
+    ],
+    ids=["plain", "with decay", "with a schedule"],
+)
+@pytest.mark.parametrize("regularizer", [None, "l2"])
+def test_adam_moves_its_weights_as_that_of_keras_does(settings, regularizer):
+    ends = []
+    for optimizer in (OnePassAdam(**settings), keras.optimizers.Adam(**settings)):
+        keras.utils.set_random_seed(3)  # of the initial weights
+        model = build_head(
+            layers.Dense(64, "relu", kernel_regularizer=regularizer, bias_initializer="ones")
+        )
+        ends.append(train(model, optimizer, fast=isinstance(optimizer, OnePassAdam)))
+    for ours, keras_own in zip(*ends, strict=True):
+        np.testing.assert_allclose(ours, keras_own, rtol=1e-3, atol=1e-5)
 
 
 def test_of_what_it_gives_a_share_is_dropped_at_once():

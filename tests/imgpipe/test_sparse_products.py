@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from imgpipe import compiled
-from imgpipe.sparse_products import differentiate, multiply_and_rectify
+from imgpipe.sparse_products import descend, differentiate, multiply_and_rectify
 
 
 def draw(*shape, share=1.0, seed=0, dtype=np.float32):
@@ -39,6 +39,24 @@ def test_it_is_the_layer_and_its_gradients(count, feature_dim, units, share):
     np.testing.assert_allclose(by_biases, slopes.sum(axis=0), **close)
 
 
+@pytest.mark.parametrize(
+    ("count", "feature_dim", "units"), [(1, 1, 1), (3, 130, 65), (257, 700, 512)]
+)
+def test_a_step_of_adam(count, feature_dim, units):
+    features, weights, biases = draw_layer(count, feature_dim, units)
+    outputs, gradients = multiply_and_rectify(features, weights, biases), draw(count, units, seed=2)
+    by_weights, by_biases = differentiate(features, outputs, gradients)
+    mean, square = draw(feature_dim, units, seed=3), draw(feature_dim, units, seed=4) ** 2
+    rates = np.array([0.01, 0.1, 0.001, 1e-7], np.float32)
+    expected_mean = mean + (by_weights - mean) * 0.1
+    expected_square = square + (by_weights**2 - square) * 0.001
+    expected = weights - 0.01 * expected_mean / (np.sqrt(expected_square) + 1e-7)
+    found = descend(features, outputs, gradients, weights, (mean, square), rates)
+    np.testing.assert_array_equal(found, by_biases)
+    for ours, by_hand in (mean, expected_mean), (square, expected_square), (weights, expected):
+        np.testing.assert_allclose(ours, by_hand, rtol=1e-4, atol=1e-5)
+
+
 def test_the_smallest_numbers_and_signs_count():
     features = np.array([[6e-8, -6e-8, -0.0, 0.0, 65504, -65504]], np.float16)
     outputs = multiply_and_rectify(features, np.eye(6, 64, dtype=np.float32), np.zeros(64, "f4"))
@@ -63,7 +81,10 @@ def test_they_are_the_same_on_any_number_of_threads(monkeypatch):
         monkeypatch.setattr(compiled, "count_cores", lambda cores=cores: cores)
         outputs = multiply_and_rectify(features, weights, biases)
         by_weights, by_biases = differentiate(features, outputs, outputs)
-        results.append([a.tobytes() for a in (outputs, by_weights, by_biases)])
+        moved, moments = weights.copy(), (0 * weights, 0 * weights)
+        descend(features, outputs, outputs, moved, moments, np.full(4, 0.1, np.float32))
+        arrays = outputs, by_weights, by_biases, moved, *moments
+        results.append([a.tobytes() for a in arrays])
     assert results[0] == results[1] == results[2]
 
 

@@ -342,12 +342,26 @@ def test_smoothing_and_weights_change_the_training_the_same_way_each_time(tmp_pa
     assert not np.array_equal(weights[0], weights[1])
 
 
+def test_the_best_weights_stay_as_they_were_put_aside(monkeypatch):
+    features = np.maximum(np.random.default_rng(0).normal(-50, 50, size=(40, 90)), 0)
+    data = features.astype(np.float16), np.arange(40) % 4
+    options = {"standardize": False, "hidden_units": 64, "dropout": 0.3}
+    ends = []
+    for epochs in (1, 4):
+        make_deterministic(3)
+        model = build_model("vgg16_block4", (90,), 4, options)
+        monkeypatch.setattr(training, "choose_epoch", lambda history, _: history[0])
+        run_training(model, data, data, recipe(epochs=epochs, features={"augmented_copies": 0}), 3)
+        ends.append([values.tobytes() for values in model.get_weights()])
+    assert ends[0] == ends[1]
+
+
 @pytest.mark.parametrize("count", [5, 6, 8])
 def test_several_steps_at_once_are_the_same_ones(monkeypatch, count):
     images, labels = make_images(count)
     results = []
-    for at_once in ((4, 3, 2, 1), (1,)):
-        monkeypatch.setattr(training, "_STEPS_AT_ONCE", at_once)
+    for at_once in (4, 1):
+        monkeypatch.setattr(training, "_MOST_STEPS_AT_ONCE", at_once)
         make_deterministic(3)
         model = build_model("cnn1", (28, 28, 1), 10, {"dropout": 0.2})
         data = images, labels
@@ -434,16 +448,19 @@ def test_batch_normalisation_and_several_dropouts_go_on_as_they_were(tmp_path, m
     check_resuming(tmp_path, monkeypatch, recipe(epochs=3), [1, 2], name="cnn4", options=options)
 
 
-def test_standardised_features_stay_so_after_a_kill(tmp_path, monkeypatch):
-    features = (np.random.default_rng(0).normal(size=(30, 6)) * 50 + 300).astype(np.float16)
+@pytest.mark.parametrize(
+    ("standardize", "mean"), [(True, 300), (False, -50)], ids=["standardised", "mostly zeros"]
+)
+def test_what_is_trained_on_features_goes_on_after_a_kill(tmp_path, monkeypatch, standardize, mean):
+    features = np.random.default_rng(0).normal(mean, 50, size=(60, 90))
     check_resuming(
         tmp_path,
         monkeypatch,
         recipe(epochs=2, augmented_epochs=2, features={"augmented_copies": 1}),
         [1, 3],
         name="vgg16_block4",
-        options={"standardize": True, "hidden_units": 8, "dropout": 0.3},
-        data=(np.concatenate([features, features + 1]), np.arange(30) % 4),
+        options={"standardize": standardize, "hidden_units": 64, "dropout": 0.3},
+        data=(np.maximum(features, 0).astype(np.float16), np.arange(30) % 4),
     )
 
 
