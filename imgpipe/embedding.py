@@ -1,7 +1,6 @@
 """Placing many vectors on a plane, to look at which of them lie together."""
 
 import numpy as np
-from joblib import cpu_count
 from PIL import Image
 
 from imgpipe.images import to_picture
@@ -75,7 +74,8 @@ def place_neighbours(components: np.ndarray) -> np.ndarray:
     Source: van der Maaten & Hinton 2008, "Visualizing Data using t-SNE"; the start from the first
     components, Kobak & Berens 2019, "The art of using t-SNE for single-cell transcriptomics".
     """
-    from openTSNE import TSNE  # imports scikit-learn, too
+    from joblib import cpu_count  # as scikit-learn, which openTSNE imports, does: slowly
+    from openTSNE import TSNE
 
     start = components[:, :2]
     if len(components) < 5:

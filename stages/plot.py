@@ -9,13 +9,11 @@ import pandas as pd
 
 from imgpipe import figures
 from imgpipe.arrays import open_array
-from imgpipe.contract import load_contract
 from imgpipe.files import replacing
 from imgpipe.stage import progress_bar, run_stage
 
 ARRAYS = Path("data/arrays")
 EVALUATION = Path("data/evaluation")
-CONTRACT = Path("data/model/contract.json")
 TRAIN_METRICS = Path("metrics/train.json")
 PLOTS = Path("plots")
 
@@ -23,9 +21,9 @@ PLOTS = Path("plots")
 def main():
     """Draw and write each figure."""
     matplotlib.rcdefaults()  # whatever the user's matplotlibrc says
-    class_names = load_contract(CONTRACT).class_names
     kept_epoch = json.loads(TRAIN_METRICS.read_text())["kept_epoch"]
-    predictions = read_table("predictions")
+    predictions, per_class = read_table("predictions"), read_table("per_class")
+    class_names = per_class["class"].tolist()
     test_images = open_array(ARRAYS / "test_images.npy")
     first = predictions.iloc[0]
     heat = read_arrays("class_activation")
@@ -41,7 +39,7 @@ def main():
             predictions["actual"], predictions["predicted"], class_names
         ),
         "mistakes": figures.draw_mistakes(test_images, predictions),
-        "per_class": figures.draw_class_scores(read_table("per_class")),
+        "per_class": figures.draw_class_scores(per_class),
         "reliability": figures.draw_reliability(pd.read_csv(PLOTS / "reliability.csv")),
         "activations": figures.draw_activations(
             test_images[0],
@@ -60,8 +58,9 @@ def main():
 
 
 def read_table(name: str) -> pd.DataFrame:
-    """Read one of the tables in plots/, whose class names may look like missing values."""
-    return pd.read_csv(PLOTS / f"{name}.csv", keep_default_na=False)
+    """Read one of the tables in plots/, whose names may look like numbers or missing values."""
+    words = dict.fromkeys(("id", "actual", "predicted", "class"), str)
+    return pd.read_csv(PLOTS / f"{name}.csv", keep_default_na=False, dtype=words)
 
 
 def read_arrays(name: str) -> dict[str, np.ndarray]:
