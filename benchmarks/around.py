@@ -8,8 +8,10 @@ Runs in temporary copies of this folder, which needs the results of the default 
 import argparse
 import itertools
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from benchmarks.projects import (
     copy_finished,
     copy_project,
     edit_params,
+    run,
     run_dvc,
     run_stage,
     use_photos,
@@ -33,6 +36,7 @@ EXPECTED = ("fashion_mnist", "cnn1")
 KERAS = "plain Keras, `model.predict`"
 JPEGS = 60_000
 JPEG_SIZE = 32  # pixels, as CIFAR-10 has them
+SLOWEST_TO_START = ("embed", "plot", "split")  # of the stages without TensorFlow
 
 
 def main(words: list[str] | None = None):
@@ -79,6 +83,9 @@ def time_finished(folder: Path, rounds: int) -> list[list[str]]:
     Image.fromarray(np.load(project / "data/arrays/test_images.npy")[0, ..., 0]).save(photo)
     run_dvc(project, "repro")  # looks at the bytes of every file; later ones need not
 
+    def time_start(name: str) -> float:
+        return run(project, sys.executable, "-c", f"import stages.{name}").seconds
+
     def time_stages(*names: str) -> float:
         return sum(run_stage(project, name).seconds for name in names)
 
@@ -96,6 +103,10 @@ def time_finished(folder: Path, rounds: int) -> list[list[str]]:
             lambda: run_stage(project, "predict", str(photo)).seconds,
         ),
         time_row("`evaluate` and `plot`", 20, rounds, lambda: time_stages("evaluate", "plot")),
+        *(
+            time_row(f"`{name}`, until it starts", 0.7, rounds, partial(time_start, name))
+            for name in SLOWEST_TO_START
+        ),
     ]
     epochs = itertools.cycle([1, load_params(project / PARAMS_FILE).recipe.epochs])
 
